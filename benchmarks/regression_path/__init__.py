@@ -1,0 +1,1 @@
+"""How long a whole regularization path takes, beside other packages' paths."""

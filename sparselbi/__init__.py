@@ -1,0 +1,40 @@
+"""sparselbi: whole regularization paths by Linearized Bregman Iteration.
+
+Public names are loaded on first use, so that ``import sparselbi`` stays cheap and
+never imports matplotlib, pandas or torch.
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("sparselbi")
+except PackageNotFoundError:  # a source tree that has not been installed
+    __version__ = "0+unknown"
+
+_HOME = {
+    "LBI": "sparselbi.estimators",
+    "Problem": "sparselbi.problem",
+    "RegularizationPath": "sparselbi.path",
+    "iss_path": "sparselbi.solvers",
+    "lbi_path": "sparselbi.solvers",
+    "warmup": "sparselbi.solvers",
+}
+_SUBPACKAGES = ("datasets", "estimators", "losses", "penalties", "selection", "solvers")
+
+__all__ = ["__version__", *sorted(_HOME), *_SUBPACKAGES]  # noqa: PLE0604
+
+
+def __getattr__(name):
+    if name in _HOME:
+        value = getattr(import_module(_HOME[name]), name)
+    elif name in _SUBPACKAGES:
+        value = import_module(f"sparselbi.{name}")
+    else:
+        raise AttributeError(f"module 'sparselbi' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted(__all__)

@@ -1,0 +1,27 @@
+"""Simulated designs with a known truth, small published tables, and larger data."""
+
+from .bundled import (
+    load_diabetes,
+    load_hbk,
+    load_prostate,
+    load_stackloss,
+    load_stars_cyg,
+    load_wood,
+)
+from .remote import fetch_colon
+from .simulated import (
+    make_sparse_classification,
+    make_sparse_regression,
+)
+
+__all__ = [
+    "fetch_colon",
+    "load_diabetes",
+    "load_hbk",
+    "load_prostate",
+    "load_stackloss",
+    "load_stars_cyg",
+    "load_wood",
+    "make_sparse_classification",
+    "make_sparse_regression",
+]

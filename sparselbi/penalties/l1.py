@@ -1,0 +1,65 @@
+"""Sum of absolute values: sparsity entry by entry."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..losses.base import same_fields, typed_hash
+
+
+class L1(NamedTuple):
+    """l1 penalty: every coefficient is thresholded on its own.
+
+    Parameters
+    ----------
+    positive : bool, default=False
+        Only coefficients >= 0.
+    """
+
+    positive: bool = False
+
+    name = "l1"
+    grouped = False
+    __eq__ = same_fields
+    __hash__ = typed_hash
+
+    def shrink(penalty, z, weight, ptr, kappa, out):  # noqa: N805
+        for k in range(z.shape[0]):
+            for j in range(ptr[0], ptr[len(ptr) - 1]):
+                up = max(z[k, j] - weight[j], 0.0)
+                down = max(-z[k, j] - weight[j], 0.0)
+                if penalty.positive and weight[j] > 0.0:
+                    down = 0.0
+                out[k, j] = kappa * (up - down)
+
+    def horizon(penalty, z, g, slack, weight, ptr, out):  # noqa: N805
+        for j in range(ptr[0], ptr[len(ptr) - 1]):
+            least = np.inf
+            extra = slack[j - ptr[0]]
+            if weight[j] < np.inf:
+                for k in range(z.shape[0]):
+                    speed = max(g[k, j], 0.0) + extra
+                    room = weight[j] - z[k, j]
+                    if room <= 0.0:
+                        least = 0.0
+                    elif speed > 0.0:
+                        least = min(least, room / speed)
+                    if not penalty.positive:
+                        speed = max(-g[k, j], 0.0) + extra
+                        room = weight[j] + z[k, j]
+                        if room <= 0.0:
+                            least = 0.0
+                        elif speed > 0.0:
+                            least = min(least, room / speed)
+            out[j - ptr[0]] = least
+
+    def crossing(penalty, before, after, weight, row, column, low, high):  # noqa: N805
+        a = before[row, column]
+        b = after[row, column]
+        w = weight[column]
+        if not (penalty.positive and w > 0.0) and (a < -w or b < -w):
+            a = -a
+            b = -b
+        if a == b:
+            return 0.0
+        return min(max((w - a) / (b - a), 0.0), 1.0)

@@ -1,0 +1,526 @@
+"""The question: X, y, loss, penalty, weights, intercept. Checked once, here."""
+
+import copy
+import numbers
+
+import numpy as np
+from scipy import sparse
+
+from ._kernels import jit
+from .losses import get_loss
+from .losses.fit import fit_unpenalized, mean_loss, weighted_score
+from .penalties import get_penalty
+
+# Rows or columns are upcast in blocks of about this many numbers.
+_BLOCK = 1 << 18
+# A centred column below this fraction of its own mean is constant up to rounding.
+_CONSTANT = 1e-13
+GROUP_WEIGHTS = ("unit", "sqrt")
+
+
+class Problem:
+    """A penalized regression or classification problem, as solvers see it.
+
+    The objective of a path is the mean loss ``sum_i w_i loss(y_i, eta_i) / sum_i w_i``
+    with ``eta = X @ coef + intercept``. Solvers work with *standardized* columns: X
+    centred (with an intercept) and divided by its root mean square (with
+    ``standardize``), both weighted. The standardized matrix never exists: X is neither
+    copied nor densified, products are corrected by rank-one terms.
+
+    Parameters
+    ----------
+    X : array-like or scipy sparse matrix of shape (n_samples, n_features)
+        Dense C or Fortran order, float32 or float64, memory-mapped, or sparse
+        (held as CSC). float32 data stay float32 and are multiplied in float64.
+    y : array-like of shape (n_samples,)
+        Numbers for regression losses, labels for classification losses.
+    loss : {"squared", "logistic", "multinomial", "huber"} or loss instance
+    penalty : {"l1", "group"} or penalty instance
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weight w means the same as w repeated rows.
+    fit_intercept, standardize : bool, default=True
+    penalty_factor : array-like of shape (n_features,), default=None
+        Threshold of each feature; 0 = never penalized, inf = never in. Not rescaled.
+    groups : array-like of shape (n_features,), default=None
+        Group label of each feature, for ``penalty="group"``.
+    group_weight : {"unit", "sqrt"}, default="unit"
+        Threshold of a group: 1, or the square root of its number of coefficients.
+
+    Raises
+    ------
+    ValueError
+        If an argument has a wrong shape, is not finite, or is unknown.
+    """
+
+    def __init__(
+        self,
+        X,
+        y,
+        loss="squared",
+        penalty="l1",
+        *,
+        sample_weight=None,
+        fit_intercept=True,
+        standardize=True,
+        penalty_factor=None,
+        groups=None,
+        group_weight="unit",
+    ):
+        self._X = _check_matrix(X)
+        self.n_samples, self.n_features = self._X.shape
+        self.fit_intercept = bool(fit_intercept)
+        self.standardize = bool(standardize)
+        self.penalty = get_penalty(penalty)
+        loss = get_loss(loss)
+
+        weight = _check_weight(sample_weight, self.n_samples)
+        self.sample_weight = None if sample_weight is None else weight
+        self.total_weight = float(weight.sum())
+        self.omega = weight / self.total_weight
+        self.sqrt_weight = np.sqrt(self.omega)
+
+        factor = _check_factor(penalty_factor, self.n_features)
+        self.penalty_factor = None if penalty_factor is None else factor
+        self.groups = None if groups is None else np.asarray(groups)
+        if group_weight not in GROUP_WEIGHTS:
+            raise ValueError(
+                f"group_weight={group_weight!r} is unknown; use one of {GROUP_WEIGHTS}."
+            )
+        self.group_weight = group_weight
+
+        self._set_columns(factor)
+        self._set_response(y, loss, weight)
+        self._set_blocks(factor)
+        self._fit_null()
+
+    # -- construction ------------------------------------------------------------
+
+    def _set_columns(self, factor):
+        mean, variance = _moments(self._X, self.omega)
+        bad = ~(np.isfinite(mean) & np.isfinite(variance))
+        if bad.any():
+            raise ValueError(
+                f"X contains NaN or infinity in column {int(np.flatnonzero(bad)[0])}; "
+                "impute or drop such values first (sklearn.impute)."
+            )
+        square = variance if self.fit_intercept else variance + mean**2
+        rms = np.sqrt(square)
+        self.x_mean = mean if self.fit_intercept else np.zeros_like(mean)
+        self.usable = (rms > _CONSTANT * np.abs(mean)) & np.isfinite(factor)
+        # An infinite scale makes a column exactly zero: it can never enter.
+        self.x_scale = np.where(
+            self.usable, rms if self.standardize else 1.0, np.inf
+        )
+        norms = np.divide(rms, self.x_scale, out=np.zeros_like(rms), where=self.usable)
+        self.s_X = float(np.sqrt(np.mean(norms[self.usable] ** 2))) if (
+            self.usable.any()
+        ) else 1.0
+        self._column_norms = norms
+
+    def _set_response(self, y, loss, weight):
+        if len(np.shape(y)) == 0 or np.shape(y)[0] != self.n_samples:
+            raise ValueError(
+                f"X has {self.n_samples} rows but y has shape {np.shape(y)}; they must "
+                "have the same number of samples."
+            )
+        self.y, self.classes = loss.encode(y)
+        if not np.isfinite(self.y).all():
+            row = int(np.flatnonzero(~np.isfinite(self.y).all(axis=0))[0])
+            raise ValueError(
+                f"y contains NaN or infinity (row {row}); drop or impute those samples."
+            )
+        self.loss = loss.resolve(self.y, weight)
+        self.n_outputs = len(self.y)
+        self.s_y = float(self.loss.spread(self.y, weight))
+        lead = () if self.classes is None else (self.n_outputs,)
+        self.coef_shape = (*lead, self.n_features)
+        # Squared loss eliminates the intercept; other losses iterate on it as an
+        # unpenalized column of ones, which has index n_features.
+        self.has_intercept_column = self.fit_intercept and self.loss.name != "squared"
+        extra = int(self.has_intercept_column)
+        self.norms = np.append(self._column_norms, np.ones(extra))
+
+    def _set_blocks(self, factor):
+        p, extra = self.n_features, int(self.has_intercept_column)
+        labels = np.arange(p)
+        if self.penalty.grouped and self.groups is not None:
+            if self.groups.shape != (p,):
+                raise ValueError(
+                    f"groups has shape {self.groups.shape}; it needs one label for "
+                    f"each of the {p} features."
+                )
+            # Blocks in order of first appearance, so that they move with the columns.
+            _, first, code = np.unique(
+                self.groups, return_index=True, return_inverse=True
+            )
+            labels = np.argsort(np.argsort(first))[code]
+        elif self.groups is not None:
+            raise ValueError(
+                f"groups are given but penalty={self.penalty!r} has no groups; "
+                "use penalty='group'."
+            )
+        labels = np.append(labels, np.full(extra, labels.max(initial=-1) + 1))
+        self.block_features = np.argsort(labels, kind="stable")
+        counts = np.bincount(labels)
+        self.block_ptr = np.append(0, np.cumsum(counts))
+        weights = np.append(factor, np.zeros(extra))
+        if self.penalty.grouped:
+            low = np.minimum.reduceat(
+                weights[self.block_features], self.block_ptr[:-1]
+            )
+            high = np.maximum.reduceat(
+                weights[self.block_features], self.block_ptr[:-1]
+            )
+            if (low != high).any():
+                block = int(np.flatnonzero(low != high)[0])
+                members = self.block_features[
+                    self.block_ptr[block] : self.block_ptr[block + 1]
+                ]
+                raise ValueError(
+                    "penalty_factor must be constant within a group; the group of "
+                    f"features {members[:5].tolist()} has {low[block]} and "
+                    f"{high[block]}."
+                )
+            if self.group_weight == "sqrt":
+                weights = weights * np.sqrt(counts[labels] * self.n_outputs)
+        # Columns that are exactly zero keep a finite threshold they never reach.
+        self.weights = np.where(np.isfinite(weights), weights, 1.0)
+
+    def _fit_null(self):
+        free = np.flatnonzero(self.weights[: self.n_features] == 0)
+        self.unpenalized = free[self.usable[free]]
+        design = self.columns(self.unpenalized, weighted=False).T
+        if self.fit_intercept:
+            design = np.vstack([design, np.ones(self.n_samples)])
+        coef, _, separable = fit_unpenalized(self.loss, self.y, self.omega, design)
+        if separable:
+            raise ValueError(
+                "the columns with penalty_factor=0 separate the classes perfectly, so "
+                "the null model does not exist; penalize them."
+            )
+        if self.fit_intercept and not self.unpenalized.size:
+            coef[:, -1] = _null_intercept(self, coef[:, -1])
+        self.null_coef = coef[:, : len(self.unpenalized)]
+        self.null_intercept = (
+            coef[:, -1].copy() if self.fit_intercept else np.zeros(self.n_outputs)
+        )
+        self.null_eta = coef @ design
+        self.null_score = weighted_score(self.loss, self.y, self.null_eta, self.omega)
+        self.null_loss = mean_loss(self.loss, self.y, self.null_eta, self.omega)
+
+    def with_response(self, y):
+        """Return the same problem with another response; X is shared."""
+        other = copy.copy(self)
+        other._set_response(
+            y,
+            self.loss,
+            np.ones(self.n_samples)
+            if self.sample_weight is None
+            else self.sample_weight,
+        )
+        other._fit_null()
+        return other
+
+    @property
+    def settings(self):
+        """The keyword arguments that, with X, y and the weights, rebuild a problem."""
+        return {
+            "fit_intercept": self.fit_intercept,
+            "standardize": self.standardize,
+            "penalty_factor": self.penalty_factor,
+            "groups": self.groups,
+            "group_weight": self.group_weight,
+        }
+
+    # -- products with the standardized columns ------------------------------------
+
+    def correlate(self, v):
+        """Return ``v @ X_standardized``, shape (k, n_features (+ 1)).
+
+        Parameters
+        ----------
+        v : ndarray of shape (k, n_samples)
+            Rows that already carry the sample weights, such as weighted scores.
+        """
+        v = np.atleast_2d(v)
+        total = v.sum(axis=1)
+        out = np.empty((len(v), self.n_features + int(self.has_intercept_column)))
+        inner = out[:, : self.n_features]
+        _left_multiply(v, self._X, inner)
+        if self.fit_intercept:
+            inner -= np.outer(total, self.x_mean)
+        inner /= self.x_scale
+        if self.has_intercept_column:
+            out[:, -1] = total
+        return out
+
+    def apply(self, coef):
+        """Return ``X_standardized @ coef`` for one dense coefficient vector."""
+        scaled = coef[: self.n_features] / self.x_scale
+        eta = _right_multiply(self._X, scaled) - self.x_mean @ scaled
+        if self.has_intercept_column:
+            eta += coef[-1]
+        return eta
+
+    def columns(self, features, weighted=True):
+        """Return standardized columns, Fortran ordered, shape (n_samples, k).
+
+        With ``weighted`` each row is multiplied by the square root of its share of the
+        weights, so that ``columns.T @ columns`` is the Gram matrix of the mean loss.
+        """
+        features = np.asarray(features, dtype=np.intp)
+        block = np.empty((len(features), self.n_samples))
+        real = features < self.n_features
+        block[~real] = 1.0
+        chosen = features[real]
+        block[real] = _take_columns(self._X, chosen)
+        if self.fit_intercept:
+            block[real] -= self.x_mean[chosen, None]
+        if self.standardize or not self.usable[chosen].all():
+            block[real] /= self.x_scale[chosen, None]
+        if weighted:
+            block *= self.sqrt_weight
+        return block.T
+
+    # -- the original scale ----------------------------------------------------------
+
+    def to_original(self, features, coefs, intercepts=None):
+        """Turn standardized coefficients (..., n_outputs, E) into original ones.
+
+        Returns
+        -------
+        coefs : ndarray of shape (..., n_outputs, E)
+        intercepts : ndarray of shape (..., n_outputs)
+        """
+        coefs = coefs / self.x_scale[features]
+        if intercepts is None:
+            intercepts = self.null_intercept if self.fit_intercept else 0.0
+            # The null intercept is that of centred columns.
+        return coefs, intercepts - coefs @ self.x_mean[features]
+
+    def linear_predictor(self, features, coefs, intercepts):
+        """Return eta (K, n_outputs, n_samples) for coefficients on the original scale.
+
+        Parameters
+        ----------
+        features : ndarray of shape (E,)
+        coefs : ndarray of shape (K, n_outputs, E)
+        intercepts : ndarray of shape (K, n_outputs)
+        """
+        block = _take_columns(self._X, np.asarray(features, dtype=np.intp))
+        return coefs @ block + np.asarray(intercepts)[..., None]
+
+    def deviance(self, eta):
+        """Return ``2 * sum_i w_i loss(y_i, eta_i)`` for eta (n_outputs, n_samples)."""
+        return 2 * self.total_weight * mean_loss(self.loss, self.y, eta, self.omega)
+
+
+# -- checks ----------------------------------------------------------------------------
+
+
+def _check_matrix(X):
+    if sparse.issparse(X):
+        X = X.tocsc()
+        if X.dtype not in (np.float32, np.float64):
+            X = X.astype(np.float64)
+        if not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()
+    else:
+        X = np.asarray(X)
+        if X.dtype not in (np.float32, np.float64):
+            try:
+                X = X.astype(np.float64)
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"X has dtype {X.dtype}, which is not numeric; encode categories "
+                    "first (sklearn.preprocessing.OneHotEncoder)."
+                ) from error
+        if X.ndim == 2 and not (X.flags.c_contiguous or X.flags.f_contiguous):
+            X = np.ascontiguousarray(X)
+    if X.ndim != 2 or 0 in X.shape:
+        raise ValueError(
+            f"X has shape {X.shape}; it needs two dimensions, (n_samples, n_features), "
+            "both at least 1."
+        )
+    return X
+
+
+def _check_weight(sample_weight, n_samples):
+    if sample_weight is None:
+        return np.ones(n_samples)
+    weight = np.asarray(sample_weight, dtype=np.float64)
+    if weight.shape != (n_samples,):
+        raise ValueError(
+            f"sample_weight has shape {weight.shape}; it needs one number for each of "
+            f"the {n_samples} samples."
+        )
+    if not np.isfinite(weight).all() or (weight < 0).any():
+        worst = weight[~(np.isfinite(weight) & (weight >= 0))][0]
+        raise ValueError(
+            f"sample_weight contains {worst}; weights must be finite and at least 0."
+        )
+    if not weight.any():
+        raise ValueError("sample_weight is zero everywhere; no sample is left to fit.")
+    return weight
+
+
+def _check_factor(penalty_factor, n_features):
+    if penalty_factor is None:
+        return np.ones(n_features)
+    factor = np.asarray(penalty_factor, dtype=np.float64)
+    if factor.shape != (n_features,):
+        raise ValueError(
+            f"penalty_factor has shape {factor.shape}; it needs one number for each "
+            f"of the {n_features} features."
+        )
+    if np.isnan(factor).any() or (factor < 0).any():
+        worst = factor[~(factor >= 0)][0]
+        raise ValueError(
+            f"penalty_factor contains {worst}; use numbers >= 0 "
+            "(0 = unpenalized, inf = never in)."
+        )
+    return factor
+
+
+def check_positive(name, value, *, allow_inf=False):
+    """Return `value` as a float if it is a positive number, or explain."""
+    if (
+        isinstance(value, numbers.Real)
+        and not isinstance(value, bool)
+        and (0 < value < np.inf or (allow_inf and value == np.inf))
+    ):
+        return float(value)
+    suffix = " (inf is allowed)" if allow_inf else ""
+    raise ValueError(f"{name}={value!r} must be a positive number{suffix}.")
+
+
+def _null_intercept(problem, newton):
+    """Closed forms of the null intercept where they exist: exact to the last digit."""
+    mean = problem.y @ problem.omega
+    if problem.loss.name == "squared":
+        return mean
+    if problem.loss.name == "logistic":
+        return np.log(mean / (1 - mean))
+    if problem.loss.name == "multinomial":
+        return np.log(mean) - np.log(mean).mean()
+    return newton
+
+
+# -- products that respect layout and dtype ----------------------------------------------
+
+
+def _row_blocks(X):
+    step = max(1, _BLOCK // X.shape[1])
+    for start in range(0, len(X), step):
+        yield slice(start, start + step)
+
+
+def _left_multiply(v, X, out):
+    """out = v @ X in float64, one pass per row of v, without a float64 copy of X."""
+    if sparse.issparse(X):
+        out[:] = (X.T @ v.T).T
+    elif X.dtype == np.float64:
+        # Two matrix-vector products beat one skinny matrix product in BLAS.
+        for row, target in zip(v, out, strict=True):
+            target[:] = row @ X
+    elif X.flags.c_contiguous:
+        out[:] = 0.0
+        for rows in _row_blocks(X):
+            out += v[:, rows] @ X[rows].astype(np.float64)
+    else:
+        for columns in _row_blocks(X.T):
+            out[:, columns] = v @ X.T[columns].astype(np.float64).T
+
+
+def _right_multiply(X, u):
+    if sparse.issparse(X) or X.dtype == np.float64:
+        return X @ u
+    out = np.zeros(len(X))
+    if X.flags.c_contiguous:
+        for rows in _row_blocks(X):
+            out[rows] = X[rows].astype(np.float64) @ u
+    else:
+        for columns in _row_blocks(X.T):
+            out += u[columns] @ X.T[columns].astype(np.float64)
+    return out
+
+
+def _take_columns(X, features):
+    """Copy columns of X as rows of a dense float64 array."""
+    if sparse.issparse(X):
+        block = np.zeros((len(features), X.shape[0]))
+        for row, j in enumerate(features):
+            piece = slice(X.indptr[j], X.indptr[j + 1])
+            block[row, X.indices[piece]] = X.data[piece]
+        return block
+    if X.flags.f_contiguous:
+        return X.T[features].astype(np.float64, copy=False)
+    return X[:, features].T.astype(np.float64, order="C")
+
+
+# -- weighted column means and variances --------------------------------------------------
+
+
+def _moments(X, omega):
+    """Weighted mean and variance of every column, in one pass over X."""
+    if sparse.issparse(X):
+        mean = X.T @ omega
+        variance = np.empty(X.shape[1])
+        _sparse_variance(X.data, X.indices, X.indptr, omega, mean, variance)
+        return mean, variance
+    # Deviations from some row avoid the cancellation of E x^2 - (E x)^2.
+    first = int(np.argmax(omega > 0))
+    shift = X[first].astype(np.float64)
+    first_moment = np.zeros(X.shape[1])
+    second_moment = np.zeros(X.shape[1])
+    X = X.view(np.ndarray)
+    if X.flags.c_contiguous:
+        _moments_by_row(X, omega, shift, first_moment, second_moment)
+    else:
+        _moments_by_column(X.T, omega, shift, first_moment, second_moment)
+    with np.errstate(invalid="ignore"):
+        variance = second_moment - first_moment**2
+        poor = variance < 1e-6 * first_moment**2
+    mean = shift + first_moment
+    for j in np.flatnonzero(poor):
+        column = X[:, j].astype(np.float64)
+        mean[j] = column @ omega
+        variance[j] = ((column - mean[j]) ** 2) @ omega
+    return mean, np.maximum(variance, 0.0)
+
+
+@jit
+def _moments_by_row(X, omega, shift, first, second):
+    for i in range(X.shape[0]):
+        w = omega[i]
+        if w > 0.0:
+            for j in range(X.shape[1]):
+                d = X[i, j] - shift[j]
+                first[j] += w * d
+                second[j] += w * d * d
+
+
+@jit
+def _moments_by_column(Xt, omega, shift, first, second):
+    for j in range(Xt.shape[0]):
+        a = 0.0
+        b = 0.0
+        for i in range(Xt.shape[1]):
+            d = Xt[j, i] - shift[j]
+            a += omega[i] * d
+            b += omega[i] * d * d
+        first[j] = a
+        second[j] = b
+
+
+@jit
+def _sparse_variance(data, indices, indptr, omega, mean, out):
+    for j in range(len(mean)):
+        total = 0.0
+        seen = 0.0
+        for k in range(indptr[j], indptr[j + 1]):
+            w = omega[indices[k]]
+            total += w * (data[k] - mean[j]) ** 2
+            seen += w
+        out[j] = total + max(1.0 - seen, 0.0) * mean[j] ** 2

@@ -1,0 +1,130 @@
+"""Exact duals of all columns at chosen times, and the few columns to watch until the next.
+
+An anchor costs two passes over X. Between anchors a solver sees only the tracked
+columns: the active ones and those that could become active first.
+"""
+
+import numpy as np
+
+from .base import time_to_threshold
+
+# Blocks to watch beside the active ones.
+N_CANDIDATES = 32
+
+
+class Anchor:
+    """Dual, slope and coefficients of all columns at one time, and what to track next.
+
+    Attributes
+    ----------
+    z, g, coef : ndarray of shape (n_outputs, n_columns)
+        Dual, minus the gradient, coefficients (standardized).
+    features : ndarray of shape (T,)
+        Tracked columns: active blocks first, then candidates.
+    columns : ndarray of shape (T, n_samples)
+        Their standardized values.
+    time, budget : float
+        All other blocks stay at zero for this time if the accumulated change of the
+        score keeps its norm within the budget.
+    """
+
+    def __init__(self, problem, z, g, coef, rate, *, weighted):
+        self.problem = problem
+        self.z, self.g, self.coef = z, g, coef
+        self.rate = rate
+        self._weighted = weighted
+        order, ptr = problem.block_features, problem.block_ptr
+        self._order, self._ptr = order, ptr
+        self._block_norm = np.sqrt(
+            np.add.reduceat(problem.norms[order] ** 2, ptr[:-1])
+        )
+        self._block_weight = problem.weights[order[ptr[:-1]]]
+        self.features = np.empty(0, dtype=np.intp)
+        self.columns = np.empty((0, problem.n_samples))
+        self.gram = np.empty((0, 0))
+
+    def choose(self, at_once):
+        """Choose what to track; blocks that may enter within `at_once` are included.
+
+        Returns
+        -------
+        active : int
+            The first so many blocks of the tracked ones are active.
+        """
+        problem = self.problem
+        reach = time_to_threshold(
+            problem, self.z, self.g, self._block_norm * self.rate
+        )
+        nonzero = (self.coef != 0).any(axis=0)[self._order]
+        active = np.logical_or.reduceat(nonzero, self._ptr[:-1])
+        active |= self._block_weight == 0
+        reach[active] = np.inf
+        n_candidates = max(N_CANDIDATES, int((reach <= at_once).sum()))
+        if n_candidates < len(reach):
+            near = np.argpartition(reach, n_candidates)
+            candidates, cut = near[:n_candidates], float(reach[near[n_candidates]])
+        else:
+            candidates, cut = np.arange(len(reach)), np.inf
+        candidates = np.sort(candidates[np.isfinite(reach[candidates])])
+        blocks = np.append(np.flatnonzero(active), candidates)
+        self.time = cut
+        self.budget = self.rate * cut if cut < np.inf else np.inf
+        sizes = self._ptr[blocks + 1] - self._ptr[blocks]
+        self.ptr = np.append(0, np.cumsum(sizes))
+        features = (
+            self._order[blocks]
+            if self.ptr[-1] == len(blocks)
+            else np.concatenate(
+                [self._order[self._ptr[b] : self._ptr[b + 1]] for b in blocks]
+            )
+        )
+        self.norm = self._block_norm[blocks]
+        self._gather(features)
+        return int(active.sum())
+
+    def _gather(self, features):
+        """Fetch the columns that are not at hand, and their Gram matrix."""
+        position = np.full(len(self.problem.norms), -1)
+        position[self.features] = np.arange(len(self.features))
+        old = position[features]
+        kept = old >= 0
+        columns = np.empty((len(features), self.problem.n_samples))
+        columns[kept] = self.columns[old[kept]]
+        new = np.flatnonzero(~kept)
+        if new.size:
+            columns[new] = self.problem.columns(features[new], self._weighted).T
+        if self._weighted:
+            gram = np.empty((len(features), len(features)))
+            inside = np.flatnonzero(kept)
+            gram[np.ix_(inside, inside)] = self.gram[np.ix_(old[inside], old[inside])]
+            if new.size:
+                strip = columns[new] @ columns.T
+                gram[new] = strip
+                gram[:, new] = strip.T
+            self.gram = gram
+        self.features, self.columns = features, columns
+
+    def move(self, elapsed, accumulated, score):
+        """Advance the exact duals of all columns by two passes over X.
+
+        Parameters
+        ----------
+        elapsed : float
+            Path time since this anchor.
+        accumulated : ndarray of shape (n_outputs, n_samples)
+            Accumulated change of the weighted score since this anchor.
+        score : ndarray of shape (n_outputs, n_samples)
+            The weighted score now.
+        """
+        products = self.problem.correlate(np.vstack([accumulated, score]))
+        k = len(score)
+        self.z = self.z + elapsed * self.g + products[:k]
+        self.g = products[k:]
+        # The growth that was seen is the best guess of the growth to come.
+        seen = np.sqrt(
+            np.sum(
+                accumulated**2
+                / np.where(self.problem.omega > 0, self.problem.omega, np.inf)
+            )
+        )
+        self.rate = max(seen / elapsed, 1e-3 * self.rate) if elapsed > 0 else self.rate

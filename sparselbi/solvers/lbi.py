@@ -1,0 +1,602 @@
+"""Discrete Linearized Bregman Iteration, at the cost of its active set.
+
+The iteration ``z += step * (-gradient)``, ``coef = kappa * shrink(z)`` touches every
+column in each step when written down plainly. Here, between two *anchors* at which all
+duals are computed exactly, only the active columns are advanced; a few *candidate*
+columns are looked at when they might reach their threshold; and for all others a bound
+on the accumulated change of the score certifies that they do not. The iterates are
+those of the plain loop up to rounding.
+"""
+
+import numpy as np
+
+from .._kernels import jit
+from ..losses.fit import weighted_score
+from ..path import EVENT_DTYPE
+from ..penalties.base import horizon, shrink
+from ..problem import check_positive
+from ._anchor import Anchor
+from ._models import (
+    GramModel,
+    SampleModel,
+    drift,
+    gradient,
+    is_saturated,
+    join,
+    make_reference,
+    settle,
+    tracked_dual,
+    tracked_gradient,
+)
+from ._recording import (
+    interpolate,
+    look,
+    support_changed,
+    support_size,
+    write_events,
+    write_row,
+)
+from ._workspace import Recorder, Tracked, carry_recording, new_state, new_work
+from .base import build_path, first_entry_time, hessian_norm
+
+# Why the loop returned.
+AGAIN, ANCHOR, T_MAX, MAX_FEATURES, SATURATED, UNSTABLE, NONFINITE = range(7)
+STATUS = {T_MAX: "t_max", MAX_FEATURES: "max_features", SATURATED: "saturated"}
+
+# A classification whose mean loss is below this fraction of the null model's is over.
+SATURATION = 1e-3
+
+
+def lbi_path(
+    problem,
+    *,
+    kappa=30.0,
+    kappa_raw=None,
+    step_size="auto",
+    t_max=None,
+    n_knots=100,
+    max_features=None,
+):
+    """Trace the path of Linearized Bregman Iteration.
+
+    Starting from the null model, with standardized columns and the mean loss L,::
+
+        z    <- z - step_size * gradient of L at coef
+        coef <- kappa_raw * shrink(z, penalty_factor)
+
+    Path time t is ``step_size`` times the number of steps. Nothing but unpenalized
+    columns can change before ``t0 = 1 / max |gradient|`` (relative to the thresholds),
+    so the iteration starts there. For large `kappa` the path tends to the exact inverse
+    scale space path (`iss_path`).
+
+    Parameters
+    ----------
+    problem : Problem
+    kappa : float, default=30.0
+        Damping, dimensionless: ``kappa_raw = kappa * s_y / s_X``, with the spread of
+        the target (1 for classification, robust for Huber's loss) and the root mean
+        variance of the columns as used.
+    kappa_raw : float, default=None
+        The damping itself; replaces `kappa`.
+    step_size : "auto" or float, default="auto"
+        "auto" is half of the stability limit ``2 / (kappa_raw * H)``, H being the
+        largest eigenvalue of the Hessian bound, estimated by a few Lanczos steps.
+    t_max : float, default=None
+        Where the path ends; None is 100 times t0.
+    n_knots : int, default=100
+        Knots on a logarithmic grid from t0 to t_max. Further knots are added so that
+        `RegularizationPath.at` is within 0.5 % of the exact iterate in between.
+    max_features : int, default=None
+        The path ends before more features than this are active.
+
+    Returns
+    -------
+    RegularizationPath
+        With ``knots[0] = t0``, the null model. ``status`` is "t_max", "max_features",
+        "saturated" (the mean loss of a classification fell below 0.1 % of the null
+        model's: the classes are separated) or "null" (no feature can ever enter).
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range or `step_size` is unstable.
+
+    References
+    ----------
+    S. Osher, F. Ruan, J. Xiong, Y. Yao, W. Yin. Sparse recovery via differential
+    inclusions. Applied and Computational Harmonic Analysis 41 (2016), arXiv:1406.7728.
+    """
+    kappa_raw, kappa = _resolve_kappa(problem, kappa, kappa_raw)
+    t_max = None if t_max is None else check_positive("t_max", t_max)
+    n_knots = _check_count("n_knots", n_knots, 2)
+    limit = np.inf if max_features is None else _check_count("max_features", max_features, 1)
+
+    g = problem.correlate(problem.null_score)
+    t0 = first_entry_time(problem, g)
+    fields = {
+        "knot_name": "t",
+        "interpolation": "linear",
+        "method": "lbi",
+        "t0": t0,
+        "kappa": kappa,
+        "kappa_raw": kappa_raw,
+    }
+    if t0 == np.inf or (t_max is not None and t_max <= t0):
+        return _null_path(problem, fields, t_max)
+    norm = hessian_norm(problem, g[0] if len(g) == 1 else g[np.argmax((g**2).sum(1))])
+    automatic = isinstance(step_size, str)
+    if automatic and step_size != "auto":
+        raise ValueError(
+            f"step_size={step_size!r} is unknown; use 'auto' or a positive number."
+        )
+    step = 1.0 / (kappa_raw * norm) if automatic else check_positive("step_size", step_size)
+    bound = 2.0 / (kappa_raw * norm)
+    t_max = 100.0 * t0 if t_max is None else t_max
+    stable = automatic or step < bound
+    while stable:
+        trace = _Trace(problem, g, t0, kappa_raw, step, t_max, n_knots, limit)
+        status = trace.run()
+        if status in STATUS:
+            return trace.path(STATUS[status], fields)
+        # The norm was estimated from below; the active columns showed that it is larger.
+        bound = step
+        step /= 2.0
+        stable = automatic
+    raise ValueError(
+        f"step_size={step_size!r} is unstable: with kappa_raw={kappa_raw:.6g} it must "
+        f"be below {bound:.6g}; use step_size='auto'."
+    )
+
+
+@jit
+def _lbi_loop(model, penalty, work, tracked, record, states):
+    s = states[0]
+    K = work.z.shape[0]
+    m_stop = s.m + s.chunk
+    while True:
+        a = s.a
+        room = len(record.t) - s.n_rows
+        if (
+            s.m >= m_stop
+            or room < len(record.grid) - s.i_grid + 3
+            or len(record.event_t) - s.n_events < 4 * K * work.z.shape[1]
+        ):
+            return AGAIN
+        t = s.t_start + s.m * s.step
+        t_before = s.t_start + s.m_before * s.step
+
+        if not s.fresh:
+            joined = False
+            if s.due:
+                s.used_anchor = settle(model, work, a, (s.m - s.m_ref) * s.step)
+                joined = _enter(model, penalty, work, tracked, states)
+                if joined and not _is_stable(work, s.a, s.limit, s.m):
+                    return UNSTABLE
+                a = s.a
+            changed = joined or support_changed(work, a)
+            if changed:
+                if support_size(work, a) > s.max_features:
+                    if t_before > s.t_row:
+                        write_row(work, record, states, t_before, work.coef_before)
+                    return MAX_FEATURES
+                write_events(penalty, work, record, states, t_before, t)
+                s.m_event = s.m
+            while s.i_grid < len(record.grid) and record.grid[s.i_grid] <= t:
+                t_grid = record.grid[s.i_grid]
+                interpolate(penalty, work, s.kappa, a, t_before, t_grid, t)
+                look(work, record, states, t_grid, work.scratch)
+                if t_grid > s.t_row:
+                    write_row(work, record, states, t_grid, work.scratch)
+                s.i_grid += 1
+                if is_saturated(model, s.saturated):
+                    return SATURATED
+            if s.i_grid == len(record.grid):
+                return T_MAX
+            if changed or s.m >= s.m_look:
+                look(work, record, states, t, work.coef)
+                # Relaxation after an event is fast at first, then slower and slower.
+                s.m_look = s.m + 1 + (s.m - s.m_event) // 16
+        s.fresh = False
+
+        gradient(model, work, a)
+
+        if s.due:
+            distance = make_reference(model, work, a)
+            for k in range(K):
+                for i in range(a):
+                    work.z_ref[k, i] = work.z[k, i]
+                    work.g_ref[k, i] = work.g[k, i]
+                    work.coef_ref[k, i] = work.coef[k, i]
+            spent = (s.m - s.m_ref) * s.step
+            if s.m > s.m_ref and s.used > s.ref_budget**2:
+                s.rate *= 2.0
+            elif s.m > s.m_ref and s.used < (0.25 * s.ref_budget) ** 2 and spent > 0:
+                s.rate *= 0.5
+            s.m_ref = s.m
+            s.used = 0.0
+            s.due = False
+            rate = 0.0 if s.still else s.rate
+            reach = _candidate_reach(model, penalty, work, tracked, a, s.m, states, rate)
+            left = s.anchor_time - (s.m - s.m_anchor) * s.step
+            budget = s.anchor_budget - s.used_anchor
+            certified = min(left, budget / max(distance + rate, 1e-300))
+            if s.m > s.m_anchor and certified < min(0.25 * reach, 16 * s.step):
+                s.due = True
+                s.fresh = True
+                return ANCHOR
+            s.ref_time = min(reach, certified)
+            s.ref_budget = rate * s.ref_time
+
+        # The step.
+        s.m_before = s.m
+        moved = False
+        for k in range(K):
+            for i in range(a):
+                before = work.z[k, i]
+                now = before + s.step * work.g[k, i]
+                moved |= now != before
+                work.z_before[k, i] = before
+                work.z[k, i] = now
+                work.coef_before[k, i] = work.coef[k, i]
+        if moved or not s.still:
+            s.still = not moved
+            s.m += 1
+            shrink(
+                penalty,
+                work.z,
+                work.weight,
+                work.ptr[: s.n_blocks + 1],
+                s.kappa,
+                work.coef,
+            )
+            s.used = drift(model, work, a, s.step, (s.m - s.m_ref) * s.step)
+            if not s.used < np.inf:
+                return NONFINITE
+            s.due = (
+                s.still
+                or (s.m + 1 - s.m_ref) * s.step > s.ref_time
+                or s.used > s.ref_budget**2
+            )
+        else:
+            # The score is constant: jump to the last step at which nothing can enter.
+            jump = min(s.ref_time, record.grid[-1] - t + s.step) / s.step
+            s.m += max(1, int(jump))
+            s.due = True
+
+
+@jit
+def _candidate_reach(model, penalty, work, tracked, a, m, states, rate):
+    """Least time in which a candidate may reach its threshold."""
+    s = states[0]
+    elapsed = (m - s.m_anchor) * s.step
+    least = np.inf
+    for b in range(len(tracked.stepped)):
+        if tracked.stepped[b]:
+            continue
+        low, high = tracked.ptr[b], tracked.ptr[b + 1]
+        for t in range(low, high):
+            for k in range(work.z.shape[0]):
+                tracked.dual[k, t] = tracked_dual(model, work, a, k, t, elapsed)
+                tracked.slope[k, t] = tracked_gradient(model, work, work.coef, a, k, t)
+        tracked.slack[b] = tracked.norm[b] * rate
+        horizon(
+            penalty,
+            tracked.dual,
+            tracked.slope,
+            tracked.slack[b : b + 1],
+            tracked.weight,
+            tracked.ptr[b : b + 2],
+            tracked.reach[b : b + 1],
+        )
+        least = min(least, tracked.reach[b])
+    return least
+
+
+@jit
+def _enter(model, penalty, work, tracked, states):
+    """Step the candidates that are beyond their threshold now."""
+    s = states[0]
+    K = work.z.shape[0]
+    elapsed = (s.m - s.m_anchor) * s.step
+    known = s.a  # the model knows these columns; more are appended below
+    joined = False
+    for b in range(len(tracked.stepped)):
+        if tracked.stepped[b]:
+            continue
+        low, high = tracked.ptr[b], tracked.ptr[b + 1]
+        for t in range(low, high):
+            for k in range(K):
+                tracked.dual[k, t] = tracked_dual(model, work, known, k, t, elapsed)
+        shrink(
+            penalty,
+            tracked.dual,
+            tracked.weight,
+            tracked.ptr[b : b + 2],
+            s.kappa,
+            tracked.slope,
+        )
+        active = False
+        for t in range(low, high):
+            for k in range(K):
+                active |= tracked.slope[k, t] != 0.0
+        if not active:
+            continue
+        joined = True
+        tracked.stepped[b] = True
+        start = s.a
+        for t in range(low, high):
+            i = s.a
+            work.column[i] = t
+            work.low[i] = start
+            work.high[i] = start + high - low
+            work.weight[i] = tracked.weight[t]
+            for k in range(K):
+                slope = tracked_gradient(model, work, work.coef_before, known, k, t)
+                work.z[k, i] = tracked.dual[k, t]
+                work.z_before[k, i] = tracked.dual[k, t] - s.step * slope
+                work.coef[k, i] = tracked.slope[k, t]
+                work.coef_before[k, i] = 0.0
+                work.coef_anchor[k, i] = 0.0
+                work.coef_ref[k, i] = 0.0
+                work.g_anchor[k, i] = model.slope[k, t]
+                work.live[k, i] = False
+                work.sample[k, i] = 0.0
+                work.scratch[k, i] = 0.0
+            join(model, work, i, t)
+            s.a += 1
+        s.n_blocks += 1
+        work.ptr[s.n_blocks] = s.a
+    return joined
+
+
+@jit
+def _is_stable(work, a, limit, seed):
+    """Check that the Gram matrix of the stepped columns has a norm below `limit`."""
+    largest = 0.0
+    for i in range(a):
+        row = 0.0
+        for j in range(a):
+            row += abs(work.gram[i, j])
+        largest = max(largest, row)
+    if largest < limit:
+        return True
+    v = np.ones(a)
+    u = np.empty(a)
+    for i in range(a):
+        v[i] += 1e-3 * np.sin(i + 1.0)
+    norm = 0.0
+    for _ in range(50):
+        total = 0.0
+        for i in range(a):
+            u[i] = 0.0
+            for j in range(a):
+                u[i] += work.gram[i, j] * v[j]
+            total += u[i] * u[i]
+        norm = np.sqrt(total)
+        for i in range(a):
+            v[i] = u[i] / norm
+    return norm < limit
+
+
+def _check_count(name, value, least):
+    if isinstance(value, (int, np.integer)) and value >= least:
+        return int(value)
+    raise ValueError(f"{name}={value!r} must be an integer of at least {least}.")
+
+
+def _resolve_kappa(problem, kappa, kappa_raw):
+    """Return (kappa_raw, kappa); the raw value wins."""
+    unit = problem.s_y / problem.s_X
+    if kappa_raw is not None:
+        kappa_raw = check_positive("kappa_raw", kappa_raw)
+        return kappa_raw, kappa_raw / unit if unit > 0 else np.nan
+    kappa = check_positive("kappa", kappa)
+    return (kappa * unit if unit > 0 else kappa), kappa
+
+
+def _null_path(problem, fields, t_max):
+    """The path of one knot, for data in which nothing enters."""
+    t0 = fields["t0"]
+    if t0 == np.inf:
+        status = "null"
+        message = (
+            "No feature is correlated with the response: the null model is all there is."
+        )
+    else:
+        status = "t_max"
+        message = f"t_max={t_max:.6g} is not beyond the first entry at t0={t0:.6g}."
+    return build_path(
+        problem,
+        np.array([0.0 if t_max is None else t_max]),
+        problem.unpenalized,
+        problem.null_coef[None],
+        problem.null_intercept[None],
+        events=np.zeros(0, EVENT_DTYPE),
+        step_size=None,
+        status=status,
+        message=message,
+        n_iter=0,
+        info={},
+        **fields,
+    )
+
+
+class _Trace:
+    """One run of the iteration: anchors, compiled loop, and what it recorded."""
+
+    def __init__(self, problem, g, t0, kappa, step, t_max, n_knots, max_features):
+        self.problem, self.t0, self.step, self.kappa = problem, t0, step, kappa
+        K, P = g.shape
+        # Nothing but unpenalized columns, which are stationary, moves before t0.
+        z = t0 * g
+        coef = np.zeros((K, P))
+        coef[:, problem.unpenalized] = problem.null_coef
+        if problem.has_intercept_column:
+            coef[:, -1] = problem.null_intercept
+        free = problem.weights == 0
+        z[:, free] = coef[:, free] / kappa
+        self.gram_space = problem.loss.name == "squared"
+        size = np.sqrt(_squared_norm(problem, problem.null_score))
+        self.anchor = Anchor(
+            problem, z, g, coef, 0.15 * size, weighted=self.gram_space
+        )
+        self.n_anchors = 0
+        self.work = self._features = None
+        self.recorder = Recorder(np.geomspace(t0, t_max, n_knots))
+        self.recorder.grid[[0, -1]] = t0, t_max
+        self.state = new_state(
+            step=step,
+            kappa=kappa,
+            t_start=t0,
+            max_features=np.iinfo(np.int64).max if max_features == np.inf else max_features,
+            limit=2.0 / (kappa * step * problem.loss.curvature),
+            saturated=SATURATION * problem.null_loss if problem.loss.saturates else 0.0,
+        )
+
+    def run(self):
+        while True:
+            self._load()
+            status = AGAIN
+            while status == AGAIN:
+                status = _lbi_loop(
+                    self.model,
+                    self.problem.penalty,
+                    self.work,
+                    self.tracked,
+                    self.recorder.arrays,
+                    self.state,
+                )
+                self.recorder.flush(self.state, self.work.column, self.anchor.features)
+            if status != ANCHOR:
+                return status
+            self._unload()
+
+    def _load(self):
+        """Lay out what the loop needs for the columns chosen at this anchor."""
+        problem, anchor, state = self.problem, self.anchor, self.state[0]
+        self.n_anchors += 1
+        active = anchor.choose(at_once=2.0 * self.step)
+        K, T = problem.n_outputs, len(anchor.features)
+        dual = np.ascontiguousarray(anchor.z[:, anchor.features])
+        slope = np.ascontiguousarray(anchor.g[:, anchor.features])
+        coef = anchor.coef[:, anchor.features]
+        weight = problem.weights[anchor.features]
+        self.tracked = Tracked(
+            ptr=anchor.ptr,
+            weight=weight,
+            norm=anchor.norm,
+            stepped=np.arange(len(anchor.norm)) < active,
+            dual=np.zeros((K, T)),
+            slope=np.zeros((K, T)),
+            slack=np.zeros(len(anchor.norm)),
+            reach=np.zeros(len(anchor.norm)),
+        )
+        previous, before = self.work, self._features
+        self.recorder.allocate(K, T)
+        self.work = work = new_work(K, T, anchor.ptr, active)
+        a = int(anchor.ptr[active])
+        work.weight[:a] = weight[:a]
+        work.z[:, :a] = work.z_before[:, :a] = dual[:, :a]
+        work.coef[:, :a] = work.coef_before[:, :a] = coef[:, :a]
+        work.coef_anchor[:, :a] = coef[:, :a]
+        work.g_anchor[:, :a] = slope[:, :a]
+        if previous is not None:
+            carry_recording(previous, before, work, anchor.features[:a])
+        else:
+            work.sample[:, :a] = coef[:, :a]
+        zeros = [np.zeros((K, T)) for _ in range(2)]
+        if self.gram_space:
+            work.gram[:a, :a] = anchor.gram[:a, :a]
+            self.model = GramModel(anchor.gram, dual, slope, *zeros, np.zeros(T))
+        else:
+            block = anchor.columns[:a]
+            work.gram[:a, :a] = (block * problem.omega) @ block.T
+            eta = self._linear_predictor()
+            score = weighted_score(problem.loss, problem.y, eta, problem.omega)
+            n = problem.n_samples
+            self.model = SampleModel(
+                problem.loss,
+                anchor.columns,
+                problem.y,
+                problem.omega,
+                dual,
+                slope,
+                eta,
+                score,
+                *(np.zeros((K, n)) for _ in range(5)),
+            )
+        state["a"], state["n_blocks"] = a, active
+        state["m_anchor"] = state["m_ref"] = state["m"]
+        state["anchor_time"], state["anchor_budget"] = anchor.time, anchor.budget
+        state["rate"], state["used"], state["used_anchor"] = anchor.rate, 0.0, 0.0
+        state["due"] = state["fresh"] = True
+        work_per_step = a * (a if self.gram_space else problem.n_samples) * K
+        state["chunk"] = max(64, 10**8 // (work_per_step + 1000))
+
+    def _linear_predictor(self):
+        """eta of the tracked columns, with the intercept where it was eliminated."""
+        anchor, problem = self.anchor, self.problem
+        eta = anchor.coef[:, anchor.features] @ anchor.columns
+        if problem.fit_intercept and not problem.has_intercept_column:
+            eta += problem.null_intercept[:, None]
+        return eta
+
+    def _unload(self):
+        """Return to the anchor what the loop knows, and make the duals exact again."""
+        problem, anchor, state = self.problem, self.anchor, self.state[0]
+        a = int(state["a"])
+        stepped = anchor.features[self.work.column[:a]]
+        anchor.coef[:, stepped] = self.work.coef[:, :a]
+        self._features = stepped
+        if self.gram_space:
+            weighted = anchor.columns[self.work.column[:a]]
+            accumulated = -(self.model.since_anchor[:, :a] @ weighted)
+            residual = problem.sqrt_weight * (
+                problem.y - problem.null_intercept[:, None] * problem.fit_intercept
+            )
+            score = residual - self.work.coef[:, :a] @ weighted
+            accumulated *= problem.sqrt_weight
+            score *= problem.sqrt_weight
+        else:
+            accumulated, score = self.model.since_anchor, self.model.score
+        elapsed = (int(state["m"]) - int(state["m_anchor"])) * self.step
+        anchor.move(elapsed, accumulated, score)
+        anchor.z[:, stepped] = self.work.z[:, :a]
+
+    def path(self, status, fields):
+        knots, features, coefs = self.recorder.coefficients()
+        intercepts = None
+        if self.problem.has_intercept_column:
+            intercepts = coefs[:, :, -1]
+            features, coefs = features[:-1], coefs[:, :, :-1]
+        messages = {
+            "t_max": f"The path reached t_max={knots[-1]:.6g}.",
+            "max_features": (
+                "The path ended before more than "
+                f"max_features={int(self.state[0]['max_features'])} features were active."
+            ),
+            "saturated": (
+                "The path ended because the mean loss fell below "
+                f"{SATURATION:g} of the null model's: the classes are separated."
+            ),
+        }
+        return build_path(
+            self.problem,
+            knots,
+            features,
+            coefs,
+            intercepts,
+            events=self.recorder.events(self.problem),
+            step_size=self.step,
+            status=status,
+            message=messages[status],
+            n_iter=int(self.state[0]["m"]),
+            info={"n_anchors": self.n_anchors},
+            **fields,
+        )
+
+
+def _squared_norm(problem, v):
+    """Squared norm of weighted scores in which a column's bound is its norm."""
+    share = np.where(problem.omega > 0, problem.omega, np.inf)
+    return float(np.sum(v**2 / share))
