@@ -8,15 +8,19 @@ every tracked dual was. The accumulated change of the score since either point,
 
     D = sum over iterations of step * (score - score at that point),
 
-moves the dual of column x by ``x @ D``, hence by at most ``norm(x) * norm(D)``.
+moves the dual of column x by ``x @ D``, hence by at most ``norm(x) * norm(D)``. The
+score of an iteration moves the duals of the *next* iterate, so a step can be refused
+before it is taken.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from .._kernels import formula
+from .._kernels import formula, jit
 from ..losses.base import score, value
+from ..penalties.base import shrink
+from ._recording import support_changed
 
 
 @formula
@@ -25,8 +29,13 @@ def gradient(model, work, a):
 
 
 @formula
-def drift(model, work, a, step, elapsed):
-    """Add the last iteration to D since ref; return its squared norm."""
+def advance(model, penalty, work, states, m_end):
+    """Iterate until step `m_end`, or until something has to be looked at.
+
+    Needs the gradient at ``work.coef``. Stops early when the support changed, when D
+    since ref would exceed its budget (that step is not taken, ``due`` is set), when no
+    dual moves (``still`` is set), or when numbers overflow. Returns True in that case.
+    """
 
 
 @formula
@@ -40,13 +49,13 @@ def make_reference(model, work, a):
 
 
 @formula
-def tracked_dual(model, work, a, k, t, elapsed):
-    """Return the present dual of output k of the tracked column t."""
+def tracked_duals(model, work, tracked, a, elapsed):
+    """Write the present duals of the candidates into ``tracked.dual``."""
 
 
 @formula
-def tracked_gradient(model, work, coef, a, k, t):
-    """Return minus the gradient of output k of the tracked column t at `coef`.
+def tracked_slopes(model, work, tracked, coef, a):
+    """Write minus the gradient of the candidates at `coef` into ``tracked.slope``.
 
     `coef` must be the coefficients of the last call of `gradient`.
     """
@@ -62,53 +71,105 @@ def is_saturated(model, limit):
     """Return whether the mean loss at the last gradient is below `limit`."""
 
 
+@jit
+def _gram_gradient(gram, coef, coef_anchor, g_anchor, delta, g, a):
+    """g = g_anchor - gram @ (coef - coef_anchor)"""
+    for k in range(coef.shape[0]):
+        for i in range(a):
+            delta[i] = coef[k, i] - coef_anchor[k, i]
+            g[k, i] = g_anchor[k, i]
+        # Four columns at a time: each entry of g is loaded and stored less often.
+        j = 0
+        while j + 4 <= a:
+            d0 = delta[j]
+            d1 = delta[j + 1]
+            d2 = delta[j + 2]
+            d3 = delta[j + 3]
+            for i in range(a):
+                g[k, i] -= (
+                    gram[j, i] * d0
+                    + gram[j + 1, i] * d1
+                    + gram[j + 2, i] * d2
+                    + gram[j + 3, i] * d3
+                )
+            j += 4
+        while j < a:
+            d0 = delta[j]
+            for i in range(a):
+                g[k, i] -= gram[j, i] * d0
+            j += 1
+
+
 class GramModel(NamedTuple):
     """Squared loss: everything follows from the Gram matrix of the tracked columns."""
 
     gram: np.ndarray  # (T, T)
     dual: np.ndarray  # (K, T) at the anchor
     slope: np.ndarray  # (K, T) minus the gradient at the anchor
-    since_anchor: np.ndarray  # (K, cap) D since anchor, in coefficients
-    since_ref: np.ndarray  # (K, cap)
-    delta: np.ndarray  # (cap,) scratch
+    since_anchor: np.ndarray  # (K, T) D since anchor, in coefficients
+    since_ref: np.ndarray  # (K, T)
+    delta: np.ndarray  # (T,) scratch
 
     def gradient(model, work, a):  # noqa: N805
-        for k in range(work.coef.shape[0]):
-            for i in range(a):
-                model.delta[i] = work.coef[k, i] - work.coef_anchor[k, i]
-                work.g[k, i] = work.g_anchor[k, i]
-            # Four columns at a time: each entry of g is loaded and stored less often.
-            j = 0
-            while j + 4 <= a:
-                d0 = model.delta[j]
-                d1 = model.delta[j + 1]
-                d2 = model.delta[j + 2]
-                d3 = model.delta[j + 3]
-                for i in range(a):
-                    work.g[k, i] -= (
-                        work.gram[j, i] * d0
-                        + work.gram[j + 1, i] * d1
-                        + work.gram[j + 2, i] * d2
-                        + work.gram[j + 3, i] * d3
-                    )
-                j += 4
-            while j < a:
-                d0 = model.delta[j]
-                for i in range(a):
-                    work.g[k, i] -= work.gram[j, i] * d0
-                j += 1
+        _gram_gradient(
+            work.gram, work.coef, work.coef_anchor, work.g_anchor, model.delta, work.g, a
+        )
 
-    def drift(model, work, a, step, elapsed):  # noqa: N805
-        # The sum of gradient changes is what the dual moved beyond its ref slope.
-        total = 0.0
-        for k in range(work.coef.shape[0]):
-            for i in range(a):
-                d = model.since_ref[k, i] + step * (
-                    work.coef_before[k, i] - work.coef_ref[k, i]
-                )
-                model.since_ref[k, i] = d
-                total -= d * (work.z[k, i] - work.z_ref[k, i] - elapsed * work.g_ref[k, i])
-        return max(total, 0.0)
+    def advance(model, penalty, work, states, m_end):  # noqa: N805
+        s = states[0]
+        K, a, m, step = work.z.shape[0], s.a, s.m, s.step
+        budget = s.ref_budget**2
+        ptr = work.ptr[: s.n_blocks + 1]
+        since = model.since_ref
+        while True:
+            # The sum of gradient changes since ref is what the dual will have moved
+            # beyond its slope at ref, so the norm of D costs one product.
+            elapsed = (m + 1 - s.m_ref) * step
+            used = 0.0
+            moved = 0
+            for k in range(K):
+                for i in range(a):
+                    c = work.coef[k, i]
+                    before = work.z[k, i]
+                    now = before + step * work.g[k, i]
+                    d = since[k, i] + step * (c - work.coef_ref[k, i])
+                    used -= d * (now - work.z_ref[k, i] - elapsed * work.g_ref[k, i])
+                    moved += now != before
+                    since[k, i] = d
+                    work.z[k, i] = now
+                    work.z_before[k, i] = before
+                    work.coef_before[k, i] = c
+            if not used < np.inf:
+                return True
+            if used > budget and m > s.m_ref:
+                for k in range(K):
+                    for i in range(a):
+                        work.z[k, i] = work.z_before[k, i]
+                        since[k, i] -= step * (work.coef[k, i] - work.coef_ref[k, i])
+                s.due = True
+                break
+            s.used = used
+            m += 1
+            shrink(penalty, work.z, work.weight, ptr, s.kappa, work.coef)
+            if moved == 0:
+                s.still = True
+                s.due = True
+                break
+            if m >= m_end or support_changed(
+                work.coef, work.coef_before, work.weight, a
+            ):
+                break
+            _gram_gradient(
+                work.gram,
+                work.coef,
+                work.coef_anchor,
+                work.g_anchor,
+                model.delta,
+                work.g,
+                a,
+            )
+        s.m = m
+        return False
 
     def settle(model, work, a, elapsed):  # noqa: N805
         total = 0.0
@@ -135,19 +196,25 @@ class GramModel(NamedTuple):
                 )
         return np.sqrt(max(total, 0.0))
 
-    def tracked_dual(model, work, a, k, t, elapsed):  # noqa: N805
-        value = model.dual[k, t] + elapsed * model.slope[k, t]
-        for i in range(a):
-            value -= model.gram[t, work.column[i]] * model.since_anchor[k, i]
-        return value
+    def tracked_duals(model, work, tracked, a, elapsed):  # noqa: N805
+        for k in range(work.coef.shape[0]):
+            for t in range(len(model.gram)):
+                tracked.dual[k, t] = model.dual[k, t] + elapsed * model.slope[k, t]
+            for i in range(a):
+                j = work.column[i]
+                d = model.since_anchor[k, i]
+                for t in range(len(model.gram)):
+                    tracked.dual[k, t] -= model.gram[j, t] * d
 
-    def tracked_gradient(model, work, coef, a, k, t):  # noqa: N805
-        value = model.slope[k, t]
-        for i in range(a):
-            value -= model.gram[t, work.column[i]] * (
-                coef[k, i] - work.coef_anchor[k, i]
-            )
-        return value
+    def tracked_slopes(model, work, tracked, coef, a):  # noqa: N805
+        for k in range(work.coef.shape[0]):
+            for t in range(len(model.gram)):
+                tracked.slope[k, t] = model.slope[k, t]
+            for i in range(a):
+                j = work.column[i]
+                d = coef[k, i] - work.coef_anchor[k, i]
+                for t in range(len(model.gram)):
+                    tracked.slope[k, t] -= model.gram[j, t] * d
 
     def join(model, work, a, t):  # noqa: N805
         for i in range(a + 1):
@@ -156,6 +223,17 @@ class GramModel(NamedTuple):
 
     def is_saturated(model, limit):  # noqa: N805
         return False
+
+
+@jit
+def _norm2(v, omega):
+    """Squared norm of weighted scores: a column x moves by at most norm(x) times it."""
+    total = 0.0
+    for k in range(v.shape[0]):
+        for s in range(v.shape[1]):
+            # Samples of weight zero have no score.
+            total += v[k, s] * v[k, s] / max(omega[s], 1e-300)
+    return total
 
 
 class SampleModel(NamedTuple):
@@ -178,51 +256,79 @@ class SampleModel(NamedTuple):
     def gradient(model, work, a):  # noqa: N805
         n = model.y.shape[1]
         for k in range(model.y.shape[0]):
-            eta = model.eta[k]
-            eta[:] = model.eta_anchor[k]
+            for s in range(n):
+                model.eta[k, s] = model.eta_anchor[k, s]
             for i in range(a):
                 d = work.coef[k, i] - work.coef_anchor[k, i]
+                j = work.column[i]
                 if d != 0.0:
-                    x = model.x[work.column[i]]
                     for s in range(n):
-                        eta[s] += d * x[s]
+                        model.eta[k, s] += d * model.x[j, s]
         score(model.loss, model.y, model.eta, model.score)
         for k in range(model.y.shape[0]):
-            current = model.score[k]
             for s in range(n):
-                current[s] *= model.omega[s]
+                model.score[k, s] *= model.omega[s]
             for i in range(a):
-                x = model.x[work.column[i]]
-                value = 0.0
+                j = work.column[i]
+                total = 0.0
                 for s in range(n):
-                    value += x[s] * current[s]
-                work.g[k, i] = value
+                    total += model.x[j, s] * model.score[k, s]
+                work.g[k, i] = total
 
-    def drift(model, work, a, step, elapsed):  # noqa: N805
-        total = 0.0
-        for k in range(model.y.shape[0]):
-            for s in range(model.y.shape[1]):
-                d = model.since_ref[k, s] + step * (
-                    model.score[k, s] - model.score_ref[k, s]
-                )
-                model.since_ref[k, s] = d
-                # Samples of weight zero have no score.
-                total += d * d / max(model.omega[s], 1e-300)
-        return total
+    def advance(model, penalty, work, states, m_end):  # noqa: N805
+        s = states[0]
+        K, a, step = work.z.shape[0], s.a, s.step
+        budget = s.ref_budget**2
+        ptr = work.ptr[: s.n_blocks + 1]
+        while True:
+            for k in range(K):
+                for i in range(model.y.shape[1]):
+                    model.since_ref[k, i] += step * (
+                        model.score[k, i] - model.score_ref[k, i]
+                    )
+            used = _norm2(model.since_ref, model.omega)
+            if not used < np.inf:
+                return True
+            if used > budget and s.m > s.m_ref:
+                for k in range(K):
+                    for i in range(model.y.shape[1]):
+                        model.since_ref[k, i] -= step * (
+                            model.score[k, i] - model.score_ref[k, i]
+                        )
+                s.due = True
+                break
+            s.used = used
+            moved = 0
+            for k in range(K):
+                for i in range(a):
+                    before = work.z[k, i]
+                    now = before + step * work.g[k, i]
+                    moved += now != before
+                    work.z[k, i] = now
+                    work.z_before[k, i] = before
+                    work.coef_before[k, i] = work.coef[k, i]
+            s.m += 1
+            shrink(penalty, work.z, work.weight, ptr, s.kappa, work.coef)
+            if moved == 0:
+                s.still = True
+                s.due = True
+                break
+            if s.m >= m_end or support_changed(
+                work.coef, work.coef_before, work.weight, a
+            ):
+                break
+            gradient(model, work, a)
+        return False
 
     def settle(model, work, a, elapsed):  # noqa: N805
-        total = 0.0
         for k in range(model.y.shape[0]):
             for s in range(model.y.shape[1]):
-                d = (
-                    model.since_anchor[k, s]
-                    + elapsed * (model.score_ref[k, s] - model.score_anchor[k, s])
+                model.since_anchor[k, s] += (
+                    elapsed * (model.score_ref[k, s] - model.score_anchor[k, s])
                     + model.since_ref[k, s]
                 )
-                model.since_anchor[k, s] = d
                 model.since_ref[k, s] = 0.0
-                total += d * d / max(model.omega[s], 1e-300)
-        return np.sqrt(total)
+        return np.sqrt(_norm2(model.since_anchor, model.omega))
 
     def make_reference(model, work, a):  # noqa: N805
         total = 0.0
@@ -233,26 +339,36 @@ class SampleModel(NamedTuple):
                 total += d * d / max(model.omega[s], 1e-300)
         return np.sqrt(total)
 
-    def tracked_dual(model, work, a, k, t, elapsed):  # noqa: N805
-        value = 0.0
-        for s in range(model.y.shape[1]):
-            value += model.x[t, s] * model.since_anchor[k, s]
-        return model.dual[k, t] + elapsed * model.slope[k, t] + value
+    def tracked_duals(model, work, tracked, a, elapsed):  # noqa: N805
+        for b in range(len(tracked.stepped)):
+            if tracked.stepped[b]:
+                continue
+            for t in range(tracked.ptr[b], tracked.ptr[b + 1]):
+                for k in range(model.y.shape[0]):
+                    total = model.dual[k, t] + elapsed * model.slope[k, t]
+                    for s in range(model.y.shape[1]):
+                        total += model.x[t, s] * model.since_anchor[k, s]
+                    tracked.dual[k, t] = total
 
-    def tracked_gradient(model, work, coef, a, k, t):  # noqa: N805
-        value = 0.0
-        for s in range(model.y.shape[1]):
-            value += model.x[t, s] * model.score[k, s]
-        return value
+    def tracked_slopes(model, work, tracked, coef, a):  # noqa: N805
+        for b in range(len(tracked.stepped)):
+            if tracked.stepped[b]:
+                continue
+            for t in range(tracked.ptr[b], tracked.ptr[b + 1]):
+                for k in range(model.y.shape[0]):
+                    total = 0.0
+                    for s in range(model.y.shape[1]):
+                        total += model.x[t, s] * model.score[k, s]
+                    tracked.slope[k, t] = total
 
     def join(model, work, a, t):  # noqa: N805
         for i in range(a + 1):
-            x = model.x[work.column[i]]
-            value = 0.0
+            j = work.column[i]
+            total = 0.0
             for s in range(model.y.shape[1]):
-                value += x[s] * model.x[t, s] * model.omega[s]
-            work.gram[i, a] = value
-            work.gram[a, i] = value
+                total += model.x[j, s] * model.x[t, s] * model.omega[s]
+            work.gram[i, a] = total
+            work.gram[a, i] = total
 
     def is_saturated(model, limit):  # noqa: N805
         if limit <= 0.0:

@@ -10,14 +10,15 @@ TOLERANCE = 0.0025
 
 
 @jit
-def support_changed(work, a):
+def support_changed(coef, coef_before, weight, a):
+    """Whether a penalized coefficient became or ceased to be zero, or flipped."""
     changed = 0
-    for k in range(work.z.shape[0]):
+    for k in range(coef.shape[0]):
         for i in range(a):
-            p = work.coef_before[k, i]
-            c = work.coef[k, i]
+            p = coef_before[k, i]
+            c = coef[k, i]
             flipped = ((c != 0.0) != (p != 0.0)) | (c * p < 0.0)
-            changed += flipped & (work.weight[i] > 0.0)
+            changed += flipped & (weight[i] > 0.0)
     return changed > 0
 
 
@@ -33,7 +34,7 @@ def support_size(work, a):
 
 
 @jit
-def write_events(penalty, work, record, states, t_before, t):
+def write_events(penalty, work, cone, record, states, t_before, t):
     s = states[0]
     for k in range(work.z.shape[0]):
         for i in range(s.a):
@@ -46,14 +47,14 @@ def write_events(penalty, work, record, states, t_before, t):
                 back = crossing(
                     penalty, work.z, work.z_before, work.weight, k, i, low, high
                 )
-                work.left[k, i] = t - back * (t - t_before)
-                _write_event(work, record, states, work.left[k, i], k, i, -1, p)
+                cone.left[k, i] = t - back * (t - t_before)
+                _write_event(work, record, states, cone.left[k, i], k, i, -1, p)
             if c != 0.0:
                 there = crossing(
                     penalty, work.z_before, work.z, work.weight, k, i, low, high
                 )
-                work.entered[k, i] = t_before + there * (t - t_before)
-                _write_event(work, record, states, work.entered[k, i], k, i, 1, c)
+                cone.entered[k, i] = t_before + there * (t - t_before)
+                _write_event(work, record, states, cone.entered[k, i], k, i, 1, c)
 
 
 @jit
@@ -69,7 +70,7 @@ def _write_event(work, record, states, t, k, i, kind, coef):
 
 
 @jit
-def interpolate(penalty, work, kappa, a, t_before, t, t_after):
+def interpolate(penalty, work, cone, kappa, a, t_before, t, t_after):
     """Coefficients at t between two iterates: the dual is linear there."""
     share = (t - t_before) / (t_after - t_before) if t_after > t_before else 1.0
     z = np.empty_like(work.z)
@@ -77,11 +78,11 @@ def interpolate(penalty, work, kappa, a, t_before, t, t_after):
         for i in range(a):
             z[k, i] = work.z_before[k, i] + share * (work.z[k, i] - work.z_before[k, i])
     n_blocks = np.searchsorted(work.ptr, a)
-    shrink(penalty, z, work.weight, work.ptr[: n_blocks + 1], kappa, work.scratch)
+    shrink(penalty, z, work.weight, work.ptr[: n_blocks + 1], kappa, cone.scratch)
 
 
 @jit
-def write_row(work, record, states, t, coef):
+def write_row(work, cone, record, states, t, coef):
     """Write a knot and start every cone there."""
     s = states[0]
     r = s.n_rows
@@ -91,17 +92,17 @@ def write_row(work, record, states, t, coef):
         for i in range(s.a):
             c = coef[k, i]
             record.coef[r, k, i] = c
-            work.live[k, i] = c != 0.0 or work.weight[i] == 0.0
-            work.origin_t[k, i] = t
-            work.origin[k, i] = c
-            work.slope_low[k, i] = -np.inf
-            work.slope_high[k, i] = np.inf
+            cone.live[k, i] = c != 0.0 or work.weight[i] == 0.0
+            cone.origin_t[k, i] = t
+            cone.origin[k, i] = c
+            cone.slope_low[k, i] = -np.inf
+            cone.slope_high[k, i] = np.inf
     s.n_rows += 1
     s.t_row = t
 
 
 @jit
-def look(work, record, states, t, coef):
+def look(work, cone, record, states, t, coef):
     """Compare the coefficients at t with straight lines from the last knot.
 
     A knot is written at the previous look when some line would miss a coefficient
@@ -112,20 +113,20 @@ def look(work, record, states, t, coef):
     missed = False
     for k in range(K):
         for i in range(s.a):
-            if not work.live[k, i]:
+            if not cone.live[k, i]:
                 continue
             c = coef[k, i]
             until = t
-            if c * work.sample[k, i] <= 0.0 and work.weight[i] > 0.0:  # it left
+            if c * cone.sample[k, i] <= 0.0 and work.weight[i] > 0.0:  # it left
                 c = 0.0
-                until = work.left[k, i]
-            d = c - work.origin[k, i]
-            span = until - work.origin_t[k, i]
-            missed |= (d < work.slope_low[k, i] * span) | (
-                d > work.slope_high[k, i] * span
+                until = cone.left[k, i]
+            d = c - cone.origin[k, i]
+            span = until - cone.origin_t[k, i]
+            missed |= (d < cone.slope_low[k, i] * span) | (
+                d > cone.slope_high[k, i] * span
             )
     if missed and s.t_look > s.t_row:
-        write_row(work, record, states, s.t_look, work.sample)
+        write_row(work, cone, record, states, s.t_look, cone.sample)
     top = s.scale
     for k in range(K):
         for i in range(s.a):
@@ -136,21 +137,21 @@ def look(work, record, states, t, coef):
         for i in range(s.a):
             c = coef[k, i]
             if c == 0.0 and work.weight[i] > 0.0:
-                work.live[k, i] = False
+                cone.live[k, i] = False
             else:
-                flipped = c * work.sample[k, i] < 0.0 and work.weight[i] > 0.0
-                if flipped or not work.live[k, i]:
-                    work.live[k, i] = True
-                    work.origin_t[k, i] = work.entered[k, i]
-                    work.origin[k, i] = 0.0
-                    work.slope_low[k, i] = -np.inf
-                    work.slope_high[k, i] = np.inf
-                span = t - work.origin_t[k, i]
+                flipped = c * cone.sample[k, i] < 0.0 and work.weight[i] > 0.0
+                if flipped or not cone.live[k, i]:
+                    cone.live[k, i] = True
+                    cone.origin_t[k, i] = cone.entered[k, i]
+                    cone.origin[k, i] = 0.0
+                    cone.slope_low[k, i] = -np.inf
+                    cone.slope_high[k, i] = np.inf
+                span = t - cone.origin_t[k, i]
                 if span > 0.0:
-                    d = c - work.origin[k, i]
-                    work.slope_low[k, i] = max(work.slope_low[k, i], (d - slack) / span)
-                    work.slope_high[k, i] = min(
-                        work.slope_high[k, i], (d + slack) / span
+                    d = c - cone.origin[k, i]
+                    cone.slope_low[k, i] = max(cone.slope_low[k, i], (d - slack) / span)
+                    cone.slope_high[k, i] = min(
+                        cone.slope_high[k, i], (d + slack) / span
                     )
-            work.sample[k, i] = c
+            cone.sample[k, i] = c
     s.t_look = t

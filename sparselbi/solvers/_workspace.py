@@ -26,7 +26,11 @@ class Work(NamedTuple):
     g: np.ndarray
     g_ref: np.ndarray
     g_anchor: np.ndarray
-    # Recording: each live coefficient is followed in a cone of admissible slopes.
+
+
+class Cone(NamedTuple):
+    """Recording: each live coefficient is followed in a cone of admissible slopes."""
+
     origin_t: np.ndarray
     origin: np.ndarray
     slope_low: np.ndarray
@@ -46,7 +50,8 @@ class Tracked(NamedTuple):
     norm: np.ndarray  # (B,)
     stepped: np.ndarray  # (B,)
     dual: np.ndarray  # (K, T) scratch: present dual of candidates
-    slope: np.ndarray  # (K, T) scratch
+    slope: np.ndarray  # (K, T) scratch: minus their gradient
+    coef: np.ndarray  # (K, T) scratch
     slack: np.ndarray  # (B,) scratch
     reach: np.ndarray  # (B,) scratch
 
@@ -82,12 +87,14 @@ STATE = np.dtype(
         # Certificates
         ("anchor_time", "f8"),  # elapsed time for which the others are certified
         ("anchor_budget", "f8"),  # and norm of D
-        ("ref_time", "f8"),
+        ("m_due", "i8"),  # candidates must be looked at
         ("ref_budget", "f8"),
         ("rate", "f8"),  # expected growth of the norm of D
         ("used", "f8"),  # squared norm of D since ref
         ("used_anchor", "f8"),
-        ("due", "?"),  # candidates must be looked at
+        ("due", "?"),  # candidates must be looked at now
+        ("look_beyond", "?"),  # m_due is the first step that may bring one in
+        ("over", "?"),  # due because D would exceed its budget
         ("fresh", "?"),  # the state was prepared by the caller
         ("still", "?"),  # no stepped dual moves any more
         # Recording
@@ -127,7 +134,7 @@ def new_work(n_outputs, n_tracked, ptr, n_blocks):
     matrices = {
         name: np.zeros((K, T))
         for name in Work._fields
-        if name not in ("column", "low", "high", "ptr", "weight", "gram", "live")
+        if name not in ("column", "low", "high", "ptr", "weight", "gram")
     }
     return Work(
         column=np.arange(T),
@@ -136,29 +143,26 @@ def new_work(n_outputs, n_tracked, ptr, n_blocks):
         ptr=own_ptr,
         weight=np.zeros(T),
         gram=np.zeros((T, T)),
-        live=np.zeros((K, T), dtype=np.bool_),
         **matrices,
     )
 
 
-_CARRIED = (
-    "origin_t",
-    "origin",
-    "slope_low",
-    "slope_high",
-    "live",
-    "entered",
-    "left",
-    "sample",
-)
+def new_cone(n_outputs, n_tracked):
+    """Return recording arrays in which nothing is live."""
+    return Cone(
+        *(
+            np.zeros((n_outputs, n_tracked), dtype=np.bool_ if name == "live" else float)
+            for name in Cone._fields
+        )
+    )
 
 
-def carry_recording(previous, before, work, features):
-    """Hand the recording of `previous` (columns `before`) to `work` (`features`)."""
+def carry_recording(previous, before, cone, features):
+    """Hand the recording of `previous` (columns `before`) to `cone` (`features`)."""
     order = np.argsort(before)
     source = order[np.searchsorted(before, features, sorter=order)]
-    for name in _CARRIED:
-        getattr(work, name)[:, : len(features)] = getattr(previous, name)[:, source]
+    for old, new in zip(previous, cone, strict=True):
+        new[:, : len(features)] = old[:, source]
 
 
 class Recorder:

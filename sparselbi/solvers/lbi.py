@@ -19,14 +19,14 @@ from ._anchor import Anchor
 from ._models import (
     GramModel,
     SampleModel,
-    drift,
+    advance,
     gradient,
     is_saturated,
     join,
     make_reference,
     settle,
-    tracked_dual,
-    tracked_gradient,
+    tracked_duals,
+    tracked_slopes,
 )
 from ._recording import (
     interpolate,
@@ -36,7 +36,14 @@ from ._recording import (
     write_events,
     write_row,
 )
-from ._workspace import Recorder, Tracked, carry_recording, new_state, new_work
+from ._workspace import (
+    Recorder,
+    Tracked,
+    carry_recording,
+    new_cone,
+    new_state,
+    new_work,
+)
 from .base import build_path, first_entry_time, hessian_norm
 
 # Why the loop returned.
@@ -149,7 +156,7 @@ def lbi_path(
 
 
 @jit
-def _lbi_loop(model, penalty, work, tracked, record, states):
+def _lbi_loop(model, penalty, work, tracked, cone, record, states):
     s = states[0]
     K = work.z.shape[0]
     m_stop = s.m + s.chunk
@@ -170,30 +177,33 @@ def _lbi_loop(model, penalty, work, tracked, record, states):
             if s.due:
                 s.used_anchor = settle(model, work, a, (s.m - s.m_ref) * s.step)
                 joined = _enter(model, penalty, work, tracked, states)
-                if joined and not _is_stable(work, s.a, s.limit, s.m):
+                if joined and not _is_stable(work.gram, s.a, s.limit):
                     return UNSTABLE
                 a = s.a
-            changed = joined or support_changed(work, a)
+            changed = joined or support_changed(
+                work.coef, work.coef_before, work.weight, a
+            )
             if changed:
                 if support_size(work, a) > s.max_features:
                     if t_before > s.t_row:
-                        write_row(work, record, states, t_before, work.coef_before)
+                        write_row(work, cone, record, states, t_before, work.coef_before)
                     return MAX_FEATURES
-                write_events(penalty, work, record, states, t_before, t)
+                write_events(penalty, work, cone, record, states, t_before, t)
                 s.m_event = s.m
+                s.still = False
             while s.i_grid < len(record.grid) and record.grid[s.i_grid] <= t:
                 t_grid = record.grid[s.i_grid]
-                interpolate(penalty, work, s.kappa, a, t_before, t_grid, t)
-                look(work, record, states, t_grid, work.scratch)
+                interpolate(penalty, work, cone, s.kappa, a, t_before, t_grid, t)
+                look(work, cone, record, states, t_grid, cone.scratch)
                 if t_grid > s.t_row:
-                    write_row(work, record, states, t_grid, work.scratch)
+                    write_row(work, cone, record, states, t_grid, cone.scratch)
                 s.i_grid += 1
                 if is_saturated(model, s.saturated):
                     return SATURATED
             if s.i_grid == len(record.grid):
                 return T_MAX
             if changed or s.m >= s.m_look:
-                look(work, record, states, t, work.coef)
+                look(work, cone, record, states, t, work.coef)
                 # Relaxation after an event is fast at first, then slower and slower.
                 s.m_look = s.m + 1 + (s.m - s.m_event) // 16
         s.fresh = False
@@ -207,88 +217,74 @@ def _lbi_loop(model, penalty, work, tracked, record, states):
                     work.z_ref[k, i] = work.z[k, i]
                     work.g_ref[k, i] = work.g[k, i]
                     work.coef_ref[k, i] = work.coef[k, i]
-            spent = (s.m - s.m_ref) * s.step
-            if s.m > s.m_ref and s.used > s.ref_budget**2:
-                s.rate *= 2.0
-            elif s.m > s.m_ref and s.used < (0.25 * s.ref_budget) ** 2 and spent > 0:
-                s.rate *= 0.5
+            if s.m > s.m_ref:
+                if s.over:
+                    s.rate *= 2.0
+                elif s.used < (0.25 * s.ref_budget) ** 2:
+                    s.rate *= 0.5
             s.m_ref = s.m
             s.used = 0.0
-            s.due = False
+            s.due = s.over = False
             rate = 0.0 if s.still else s.rate
-            reach = _candidate_reach(model, penalty, work, tracked, a, s.m, states, rate)
-            left = s.anchor_time - (s.m - s.m_anchor) * s.step
+            reach = _candidate_reach(model, penalty, work, tracked, states, rate)
+            time = s.anchor_time - (s.m - s.m_anchor) * s.step
             budget = s.anchor_budget - s.used_anchor
-            certified = min(left, budget / max(distance + rate, 1e-300))
-            if s.m > s.m_anchor and certified < min(0.25 * reach, 16 * s.step):
-                s.due = True
-                s.fresh = True
+            certified = min(time, budget / max(distance + rate, 1e-300))
+            if s.m > s.m_anchor and certified < max(
+                s.step, min(0.25 * reach, 16 * s.step)
+            ):
+                s.due = s.fresh = True
                 return ANCHOR
-            s.ref_time = min(reach, certified)
-            s.ref_budget = rate * s.ref_time
+            time = min(reach, certified)
+            s.ref_budget = rate * time
+            # The first step that may bring a candidate in is taken and looked at; one
+            # that may bring in a column that is not tracked is not.
+            s.look_beyond = reach + s.step <= certified
+            s.m_due = s.m + max(1, int(min(time / s.step, 1e15)) + s.look_beyond)
 
-        # The step.
         s.m_before = s.m
-        moved = False
-        for k in range(K):
-            for i in range(a):
-                before = work.z[k, i]
-                now = before + s.step * work.g[k, i]
-                moved |= now != before
-                work.z_before[k, i] = before
-                work.z[k, i] = now
-                work.coef_before[k, i] = work.coef[k, i]
-        if moved or not s.still:
-            s.still = not moved
-            s.m += 1
-            shrink(
-                penalty,
-                work.z,
-                work.weight,
-                work.ptr[: s.n_blocks + 1],
-                s.kappa,
-                work.coef,
-            )
-            s.used = drift(model, work, a, s.step, (s.m - s.m_ref) * s.step)
-            if not s.used < np.inf:
-                return NONFINITE
-            s.due = (
-                s.still
-                or (s.m + 1 - s.m_ref) * s.step > s.ref_time
-                or s.used > s.ref_budget**2
-            )
-        else:
+        if s.still:
             # The score is constant: jump to the last step at which nothing can enter.
-            jump = min(s.ref_time, record.grid[-1] - t + s.step) / s.step
-            s.m += max(1, int(jump))
+            last = int((record.grid[-1] - s.t_start) / s.step) + 1
+            s.m = max(s.m + 1, min(s.m_due - s.look_beyond, last))
+            for k in range(K):
+                for i in range(a):
+                    work.z_before[k, i] = work.z[k, i]
+                    work.coef_before[k, i] = work.coef[k, i]
+            s.still = False
             s.due = True
+            continue
+        m_end = min(s.m_due, s.m_look)
+        m_grid = int((record.grid[s.i_grid] - s.t_start) / s.step)
+        m_end = min(m_end, min(m_grid, m_stop))
+        if advance(model, penalty, work, states, m_end):
+            return NONFINITE
+        s.m_before = max(s.m - 1, s.m_before)
+        s.over = s.due and not s.still
+        s.due |= s.m >= s.m_due
 
 
 @jit
-def _candidate_reach(model, penalty, work, tracked, a, m, states, rate):
+def _candidate_reach(model, penalty, work, tracked, states, rate):
     """Least time in which a candidate may reach its threshold."""
     s = states[0]
-    elapsed = (m - s.m_anchor) * s.step
+    tracked_duals(model, work, tracked, s.a, (s.m - s.m_anchor) * s.step)
+    tracked_slopes(model, work, tracked, work.coef, s.a)
+    for b in range(len(tracked.norm)):
+        tracked.slack[b] = tracked.norm[b] * rate
+    horizon(
+        penalty,
+        tracked.dual,
+        tracked.slope,
+        tracked.slack,
+        tracked.weight,
+        tracked.ptr,
+        tracked.reach,
+    )
     least = np.inf
     for b in range(len(tracked.stepped)):
-        if tracked.stepped[b]:
-            continue
-        low, high = tracked.ptr[b], tracked.ptr[b + 1]
-        for t in range(low, high):
-            for k in range(work.z.shape[0]):
-                tracked.dual[k, t] = tracked_dual(model, work, a, k, t, elapsed)
-                tracked.slope[k, t] = tracked_gradient(model, work, work.coef, a, k, t)
-        tracked.slack[b] = tracked.norm[b] * rate
-        horizon(
-            penalty,
-            tracked.dual,
-            tracked.slope,
-            tracked.slack[b : b + 1],
-            tracked.weight,
-            tracked.ptr[b : b + 2],
-            tracked.reach[b : b + 1],
-        )
-        least = min(least, tracked.reach[b])
+        if not tracked.stepped[b]:
+            least = min(least, tracked.reach[b])
     return least
 
 
@@ -297,31 +293,23 @@ def _enter(model, penalty, work, tracked, states):
     """Step the candidates that are beyond their threshold now."""
     s = states[0]
     K = work.z.shape[0]
-    elapsed = (s.m - s.m_anchor) * s.step
     known = s.a  # the model knows these columns; more are appended below
+    tracked_duals(model, work, tracked, known, (s.m - s.m_anchor) * s.step)
+    shrink(
+        penalty, tracked.dual, tracked.weight, tracked.ptr, s.kappa, tracked.coef
+    )
     joined = False
     for b in range(len(tracked.stepped)):
-        if tracked.stepped[b]:
-            continue
         low, high = tracked.ptr[b], tracked.ptr[b + 1]
-        for t in range(low, high):
-            for k in range(K):
-                tracked.dual[k, t] = tracked_dual(model, work, known, k, t, elapsed)
-        shrink(
-            penalty,
-            tracked.dual,
-            tracked.weight,
-            tracked.ptr[b : b + 2],
-            s.kappa,
-            tracked.slope,
-        )
         active = False
         for t in range(low, high):
             for k in range(K):
-                active |= tracked.slope[k, t] != 0.0
-        if not active:
+                active |= tracked.coef[k, t] != 0.0
+        if tracked.stepped[b] or not active:
             continue
-        joined = True
+        if not joined:
+            tracked_slopes(model, work, tracked, work.coef_before, known)
+            joined = True
         tracked.stepped[b] = True
         start = s.a
         for t in range(low, high):
@@ -331,17 +319,10 @@ def _enter(model, penalty, work, tracked, states):
             work.high[i] = start + high - low
             work.weight[i] = tracked.weight[t]
             for k in range(K):
-                slope = tracked_gradient(model, work, work.coef_before, known, k, t)
                 work.z[k, i] = tracked.dual[k, t]
-                work.z_before[k, i] = tracked.dual[k, t] - s.step * slope
-                work.coef[k, i] = tracked.slope[k, t]
-                work.coef_before[k, i] = 0.0
-                work.coef_anchor[k, i] = 0.0
-                work.coef_ref[k, i] = 0.0
+                work.z_before[k, i] = tracked.dual[k, t] - s.step * tracked.slope[k, t]
+                work.coef[k, i] = tracked.coef[k, t]
                 work.g_anchor[k, i] = model.slope[k, t]
-                work.live[k, i] = False
-                work.sample[k, i] = 0.0
-                work.scratch[k, i] = 0.0
             join(model, work, i, t)
             s.a += 1
         s.n_blocks += 1
@@ -350,13 +331,13 @@ def _enter(model, penalty, work, tracked, states):
 
 
 @jit
-def _is_stable(work, a, limit, seed):
+def _is_stable(gram, a, limit):
     """Check that the Gram matrix of the stepped columns has a norm below `limit`."""
     largest = 0.0
     for i in range(a):
         row = 0.0
         for j in range(a):
-            row += abs(work.gram[i, j])
+            row += abs(gram[i, j])
         largest = max(largest, row)
     if largest < limit:
         return True
@@ -370,7 +351,7 @@ def _is_stable(work, a, limit, seed):
         for i in range(a):
             u[i] = 0.0
             for j in range(a):
-                u[i] += work.gram[i, j] * v[j]
+                u[i] += gram[i, j] * v[j]
             total += u[i] * u[i]
         norm = np.sqrt(total)
         for i in range(a):
@@ -441,7 +422,7 @@ class _Trace:
             problem, z, g, coef, 0.15 * size, weighted=self.gram_space
         )
         self.n_anchors = 0
-        self.work = self._features = None
+        self.cone = self._features = None
         self.recorder = Recorder(np.geomspace(t0, t_max, n_knots))
         self.recorder.grid[[0, -1]] = t0, t_max
         self.state = new_state(
@@ -463,6 +444,7 @@ class _Trace:
                     self.problem.penalty,
                     self.work,
                     self.tracked,
+                    self.cone,
                     self.recorder.arrays,
                     self.state,
                 )
@@ -488,10 +470,12 @@ class _Trace:
             stepped=np.arange(len(anchor.norm)) < active,
             dual=np.zeros((K, T)),
             slope=np.zeros((K, T)),
+            coef=np.zeros((K, T)),
             slack=np.zeros(len(anchor.norm)),
             reach=np.zeros(len(anchor.norm)),
         )
-        previous, before = self.work, self._features
+        previous, before = self.cone, self._features
+        self.cone = new_cone(K, T)
         self.recorder.allocate(K, T)
         self.work = work = new_work(K, T, anchor.ptr, active)
         a = int(anchor.ptr[active])
@@ -501,9 +485,9 @@ class _Trace:
         work.coef_anchor[:, :a] = coef[:, :a]
         work.g_anchor[:, :a] = slope[:, :a]
         if previous is not None:
-            carry_recording(previous, before, work, anchor.features[:a])
+            carry_recording(previous, before, self.cone, anchor.features[:a])
         else:
-            work.sample[:, :a] = coef[:, :a]
+            self.cone.sample[:, :a] = coef[:, :a]
         zeros = [np.zeros((K, T)) for _ in range(2)]
         if self.gram_space:
             work.gram[:a, :a] = anchor.gram[:a, :a]
