@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import html
 import math
 import operator
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import sparse
 
+from . import _path_views
+from ._path_checks import active_columns, check_events, check_fields
+from ._path_interpolation import Interpolation
 from ._path_io import load_fields, save_fields
+from ._path_views import PathComparison
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -177,108 +179,8 @@ class RegularizationPath:
         if self.feature_names is not None:
             names = tuple(str(name) for name in self.feature_names)
             object.__setattr__(self, "feature_names", names)
-        self._check_shapes()
-        self._check_events()
-
-    def _check_shapes(self) -> None:
-        _check_choice("knot_name", self.knot_name, ("t", "alpha"))
-        _check_choice("interpolation", self.interpolation, ("linear", "constant"))
-        knots, features, coefs = self.knots, self.active_features, self.active_coefs
-        if knots.ndim != 1 or len(knots) == 0 or not np.isfinite(knots).all():
-            raise ValueError(f"knots={knots!r} must be finite numbers, at least one.")
-        if (knots < 0).any() or (np.diff(self._clock) <= 0).any():
-            order = "increasing" if self.knot_name == "t" else "decreasing"
-            raise ValueError(
-                f"knots must be strictly {order} and >= 0 for "
-                f"knot_name={self.knot_name!r}, got {knots!r}."
-            )
-        if features.ndim != 1 or (np.diff(features) <= 0).any():
-            raise ValueError(
-                f"active_features={features!r} must be strictly ascending."
-            )
-        if len(features) and not 0 <= features[0] <= features[-1] < self.n_features:
-            raise ValueError(
-                f"active_features={features!r} must lie in [0, n_features), "
-                f"n_features={self.n_features}."
-            )
-        n_knots, n_active = len(knots), len(features)
-        if coefs.ndim not in (2, 3):
-            raise ValueError(f"active_coefs has {coefs.ndim} axes, expected 2 or 3.")
-        lead = coefs.shape[1:-1]
-        expected = {
-            "active_coefs": (n_knots, *lead, n_active),
-            "intercepts": (n_knots, *lead),
-            "active_means": (n_active,),
-            "deviance": (n_knots,),
-            "refit_deviance": (n_knots,),
-            "size": (n_knots,),
-        }
-        for name, shape in expected.items():
-            value = getattr(self, name)
-            if value is not None and value.shape != shape:
-                raise ValueError(
-                    f"{name} has shape {value.shape}, expected {shape}: there are "
-                    f"{n_knots} knots and {n_active} active features, and active_coefs "
-                    f"has shape {coefs.shape}."
-                )
-        for name in ("split_coefs", "duals"):
-            value = getattr(self, name)
-            if value is not None and len(value) != n_knots:
-                raise ValueError(f"{name} has {len(value)} rows for {n_knots} knots.")
-        for name in ("active_coefs", "intercepts"):
-            if not np.isfinite(getattr(self, name)).all():
-                raise ValueError(f"{name} contains NaN or infinity.")
-        if (
-            self.feature_names is not None
-            and len(self.feature_names) != self.n_features
-        ):
-            raise ValueError(
-                f"feature_names has {len(self.feature_names)} entries for "
-                f"n_features={self.n_features}."
-            )
-        n_classes = None if not lead else 2 if lead == (1,) else lead[0]
-        if self.classes is not None and len(self.classes) != n_classes:
-            raise ValueError(
-                f"classes has {len(self.classes)} labels, but active_coefs of shape "
-                f"{coefs.shape} stands for {n_classes or 'no'} classes."
-            )
-
-    def _check_events(self) -> None:
-        t, feature, output = (self.events[name] for name in ("t", "feature", "output"))
-        clock, ends = self._direction * t, self._clock[[0, -1]]
-        slack = 1e-9 * np.abs(ends)
-        # written so that NaN fails
-        if not ((clock >= ends[0] - slack[0]) & (clock <= ends[1] + slack[1])).all():
-            raise ValueError(f"events lie outside the knots {self._range()}: t={t!r}.")
-        if (np.diff(clock) < 0).any():
-            raise ValueError("events must be sorted by t, in path order.")
-        if not np.isin(feature, self.active_features).all():
-            unknown = np.setdiff1d(feature, self.active_features)
-            raise ValueError(f"events of features outside active_features: {unknown}.")
-        n_outputs = math.prod(self.coef_shape[:-1])
-        if not ((output >= -1) & (output < n_outputs)).all():
-            raise ValueError(f"events.output must lie in [-1, {n_outputs}).")
-        if len(t) == 0:
-            return
-        # Per coefficient, entries and leavings alternate, the first one fitting knot 0.
-        order = np.lexsort((np.arange(len(t)), output, feature))
-        feature, output, enters = (
-            self.events[name][order] for name in ("feature", "output", "enters")
-        )
-        first = np.r_[True, (np.diff(feature) != 0) | (np.diff(output) != 0)]
-        start = self.active_coefs[0].reshape(n_outputs, -1) != 0
-        column = np.searchsorted(self.active_features, feature)
-        at_start = np.where(
-            output < 0, start.any(axis=0)[column], start[output, column]
-        )
-        inside = np.where(first, at_start, np.r_[False, enters[:-1]])
-        wrong = np.flatnonzero(enters == inside)
-        if len(wrong):
-            raise ValueError(
-                f"events of feature {feature[wrong[0]]}, output {output[wrong[0]]} do "
-                f"not alternate: a coefficient enters when it is zero and leaves when "
-                f"it is not, and a sign flip is a leaving and an entry."
-            )
+        check_fields(self)
+        check_events(self)
 
     def __getstate__(self) -> dict[str, Any]:
         return self._fields()  # without cached properties
@@ -309,10 +211,10 @@ class RegularizationPath:
     def is_complete(self) -> bool:
         """Whether nothing moves after the last knot, so that no later t is unknown.
 
-        True for the statuses "least_squares" and "stationary", and for "saturated" on
-        a piecewise constant path.
+        True for the statuses "least_squares", "stationary" and "null" (nothing can ever
+        enter), and for "saturated" on a piecewise constant path.
         """
-        return self.status in ("least_squares", "stationary") or (
+        return self.status in ("least_squares", "stationary", "null") or (
             self.status == "saturated" and self.interpolation == "constant"
         )
 
@@ -357,15 +259,10 @@ class RegularizationPath:
         return len(self.knots)
 
     def __repr__(self) -> str:
-        return (
-            f"RegularizationPath(method={self.method!r}, loss={self.loss.name!r}, "
-            f"penalty={self.penalty.name!r}, {len(self)} knots with {self._range()}, "
-            f"{len(self.active_features)} of {self.n_features} features active, "
-            f"status={self.status!r})"
-        )
+        return _path_views.text(self)
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(self.summary(max_rows=8))}</pre>"
+        return _path_views.html_text(self)
 
     # -------------------------------------------------------- points along the path
 
@@ -437,22 +334,11 @@ class RegularizationPath:
 
     def _active_at(self, knots: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
         """Active coefficients (m, *lead, n_active) and intercepts (m, *lead)."""
-        clock, points = self._clock, self._checked(knots)
-        left = np.searchsorted(clock, points, side="right") - 1
-        coefs, intercepts = self.active_coefs[left], self.intercepts[left]
-        if self.interpolation == "constant":
-            return coefs, intercepts
-        means = 0.0 if self.active_means is None else self.active_means
-        for i in np.flatnonzero(points > clock[left]):
-            k, point = left[i], points[i]
-            pair = self.active_coefs[k : k + 2]
-            coefs[i] = self._between(k, point)
-            share = (point - clock[k]) / (clock[k + 1] - clock[k])
-            # Linear is the intercept of the centred columns, mean response at coef 0.
-            centred = self.intercepts[k : k + 2] + (pair * means).sum(axis=-1)
-            centred = centred[0] + share * (centred[1] - centred[0])
-            intercepts[i] = centred - (coefs[i] * means).sum(axis=-1)
-        return coefs, intercepts
+        return self._interpolation(self._checked(knots))
+
+    @cached_property
+    def _interpolation(self) -> Interpolation:
+        return Interpolation(self)
 
     def _checked(self, knots: ArrayLike) -> NDArray[np.float64]:
         """Values of t (or alpha) on the increasing clock, clipped to its range."""
@@ -476,48 +362,6 @@ class RegularizationPath:
                 f"{self.status!r}). Trace the path again with {advice}."
             )
         return np.clip(points, self._clock[0], last)
-
-    @cached_property
-    def _zeros(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        """Times and flat indices of the zeros that events put between the knots.
-
-        Interval k, between knots k and k + 1, owns ``bounds[k] : bounds[k + 1]``.
-        """
-        clock, enters = self._direction * self.events["t"], self.events["enters"]
-        # An entry at a knot belongs to the interval before it, a leaving to the one
-        # after: the coefficient stored at that knot is on the nonzero side.
-        before = np.searchsorted(self._clock, clock, side="left") - 1
-        after = np.searchsorted(self._clock, clock, side="right") - 1
-        interval = np.where(enters, before, after).clip(0, max(len(self) - 2, 0))
-        column = np.searchsorted(self.active_features, self.events["feature"])
-        # An event of the whole row is one event per output.
-        n_outputs, n_active = math.prod(self.coef_shape[:-1]), len(self.active_features)
-        whole = self.events["output"] < 0
-        repeats = np.where(whole, n_outputs, 1)
-        index = np.repeat(np.arange(len(clock)), repeats)
-        copy = np.arange(len(index)) - np.repeat(np.cumsum(repeats) - repeats, repeats)
-        output = np.where(whole[index], copy, self.events["output"][index])
-        index_order = np.argsort(interval[index], kind="stable")
-        index, output = index[index_order], output[index_order]
-        bounds = np.searchsorted(interval[index], np.arange(len(self) + 1))
-        return clock[index], output * n_active + column[index], bounds
-
-    def _between(self, k: int, point: float) -> NDArray[np.float64]:
-        """Coefficients inside interval k: linear between knots and zeros."""
-        left, right = self.active_coefs[k].flatten(), self.active_coefs[k + 1].flatten()
-        left_time = np.full(left.shape, self._clock[k])
-        right_time = np.full(left.shape, self._clock[k + 1])
-        times, entries, bounds = self._zeros
-        times = times[bounds[k] : bounds[k + 1]]
-        entries = entries[bounds[k] : bounds[k + 1]]
-        n_past = np.searchsorted(times, point, side="right")
-        # Later assignments win: the last zero before `point`, the first one after it.
-        left[entries[:n_past]] = 0.0
-        left_time[entries[:n_past]] = times[:n_past]
-        right[entries[n_past:]] = 0.0
-        right_time[entries[n_past:][::-1]] = times[n_past:][::-1]
-        share = (point - left_time) / (right_time - left_time)
-        return (left + share * (right - left)).reshape(self.active_coefs.shape[1:])
 
     def entry_knots(self) -> NDArray[np.float64]:
         """First time (or alpha) at which each feature enters, of shape (n_features,).
@@ -571,7 +415,7 @@ class RegularizationPath:
             coefs, intercepts = self.active_coefs, self.intercepts
         else:
             coefs, intercepts = self._active_at(np.atleast_1d(knot))
-        block = self._active_columns(X)
+        block = active_columns(self, X)
         rows = coefs.reshape(math.prod(coefs.shape[:-1]), coefs.shape[-1])
         eta = np.asarray(block @ rows.T).T.reshape(*coefs.shape[:-1], block.shape[0])
         eta = eta + intercepts[..., None]
@@ -604,43 +448,6 @@ class RegularizationPath:
             code = mean.argmax(axis=0) if len(mean) > 1 else (mean[0] > 0.5).astype(int)
             return self.classes[code]
         return mean[0] if self.active_coefs.ndim == 2 else np.moveaxis(mean, 0, -1)
-
-    def _active_columns(self, X: Any) -> Any:
-        """The active columns of `X` as a float64 or sparse block."""
-        columns = getattr(X, "columns", None)
-        if columns is not None and self.feature_names is not None:
-            given = tuple(str(name) for name in columns)
-            if given != self.feature_names:
-                pairs = zip(given, self.feature_names, strict=False)
-                bad = next((pair for pair in pairs if pair[0] != pair[1]), None)
-                raise ValueError(
-                    f"X must have the {self.n_features} columns of the path, in the "
-                    f"same order; got {len(given)} columns"
-                    + (f", with {bad[0]!r} in place of {bad[1]!r}." if bad else ".")
-                )
-        if not sparse.issparse(X) and not hasattr(X, "columns"):
-            X = np.asarray(X)
-        if len(X.shape) != 2 or X.shape[1] != self.n_features:
-            raise ValueError(
-                f"X has shape {tuple(X.shape)}, expected (n_samples, "
-                f"{self.n_features}) as for the data of the path."
-            )
-        features = self.active_features
-        if sparse.issparse(X):
-            block = (X if X.format in ("csr", "csc") else X.tocsr())[:, features]
-        elif hasattr(X, "iloc"):
-            block = X.iloc[:, features].to_numpy(dtype=np.float64)
-        elif hasattr(X, "columns"):
-            block = np.empty((X.shape[0], len(features)))
-            for i, feature in enumerate(features):
-                block[:, i] = X[:, int(feature)]
-        else:
-            block = X[:, features].astype(np.float64, copy=False)
-        if not np.isfinite(block.data if sparse.issparse(block) else block).all():
-            raise ValueError(
-                "X contains NaN or infinity in columns that the path uses."
-            )
-        return block
 
     def refit(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -730,7 +537,7 @@ class RegularizationPath:
         -------
         PathComparison
         """
-        return _compare(self, other, n_points)
+        return _path_views.compare(self, other, n_points)
 
     # ------------------------------------------------------------- tables and plots
 
@@ -751,7 +558,7 @@ class RegularizationPath:
             By default one row per knot and one column per feature; with several
             outputs the columns are a MultiIndex.
         """
-        return _coef_frame(self, dense, tidy)
+        return _path_views.coef_frame(self, dense, tidy)
 
     def events_frame(self) -> pd.DataFrame:
         """Entries and leavings as a data frame, in path order.
@@ -760,15 +567,20 @@ class RegularizationPath:
         ``output`` if there are several (None: all at once), ``sign`` and ``event``
         (``"enters"`` or ``"leaves"``).
         """
-        return _event_frame(self)
+        return _path_views.event_frame(self)
 
-    def summary(self, max_rows: int = 20) -> str:
+    def summary(
+        self, max_rows: int = 20, mark: Mapping[str, float] | None = None
+    ) -> str:
         """A table of the knots at which the support changes.
 
         Parameters
         ----------
         max_rows : int, default=20
-            The first rows are kept, and the last one.
+            Kept are the marked rows, the last one, and as many first rows as fit.
+        mark : dict of str to float or None
+            Names of points and their t (or alpha), as in ``{"ebic":
+            model.selection_.knot}``; they get rows of their own.
 
         Returns
         -------
@@ -776,9 +588,16 @@ class RegularizationPath:
             Shows itself at a prompt. ``size`` counts features; ``explained`` is the
             share of the null model's deviance, if the path stores deviances.
         """
-        return _summary(self, max_rows)
+        return _path_views.summary(self, max_rows, mark)
 
-    def plot(self, ax: Axes | None = None, *, x: str = "log_t", top: int = 10) -> Axes:
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        x: str = "log_t",
+        top: int = 10,
+        scale: ArrayLike | None = None,
+    ) -> Axes:
         """Plot the coefficients along the path.
 
         Parameters
@@ -789,15 +608,18 @@ class RegularizationPath:
             Horizontal axis: t (for alpha paths 1 / alpha) on a logarithmic or a
             linear scale, or the sum of the absolute coefficients.
         top : int, default=10
-            How many coefficients, the largest ones at the end of the path first, are
-            drawn in colour with their names at the right end; the others are grey.
+            How many coefficients, those with the largest values on the path, are drawn
+            in colour and named beside the line; the others are grey.
+        scale : array-like of shape (n_features,) or None
+            Factors for the coefficients. With ``X.std(axis=0)`` lines of features in
+            different units can be compared.
 
         Returns
         -------
         matplotlib Axes
             Every line carries the name of its coefficient as label.
         """
-        return _plot(self, ax, x, top)
+        return _path_views.plot(self, ax, x, top, scale)
 
     # ------------------------------------------------------------------------ files
 
@@ -842,317 +664,3 @@ def _frozen_copy(values: dict[str, Any]) -> dict[str, Any]:
         name: _read_only(value.copy()) if isinstance(value, np.ndarray) else value
         for name, value in values.items()
     }
-
-
-def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name}={value!r} is unknown; use one of {list(allowed)}.")
-
-
-# Views: what is read off a finished path, for people.
-
-
-@dataclass(frozen=True, eq=False)
-class PathComparison:
-    """How far two paths are apart, on a common grid of t.
-
-    Attributes
-    ----------
-    t : ndarray of shape (n_points,)
-    coef_difference : ndarray of shape (n_points,)
-        Largest absolute difference of a coefficient.
-    same_support : ndarray of bool of shape (n_points,)
-    max_difference, worst_t : float
-        Largest entry of `coef_difference`, and where it occurs.
-    relative_difference : float
-        `max_difference` over the largest coefficient of either path on the grid.
-    support_agreement : float
-        Share of the grid on which the supports are equal.
-    """
-
-    t: NDArray[np.float64]
-    coef_difference: NDArray[np.float64]
-    same_support: NDArray[np.bool_]
-    max_difference: float
-    worst_t: float
-    relative_difference: float
-    support_agreement: float
-
-    def __repr__(self) -> str:
-        return (
-            f"PathComparison(max_difference={self.max_difference:.3g} at "
-            f"t={self.worst_t:.4g}, relative={self.relative_difference:.3g}, "
-            f"supports equal at {self.support_agreement:.1%} of {len(self.t)} points "
-            f"with t in [{self.t[0]:.4g}, {self.t[-1]:.4g}])"
-        )
-
-
-def _compare(
-    path: RegularizationPath, other: RegularizationPath, n_points: int
-) -> PathComparison:
-    if path.coef_shape != other.coef_shape:
-        raise ValueError(
-            f"other has coefficients of shape {other.coef_shape}, this path "
-            f"{path.coef_shape}; only paths for the same question can be compared."
-        )
-    if operator.index(n_points) < 1:
-        raise ValueError(f"n_points={n_points!r} must be at least 1.")
-    known = np.concatenate([path._t(path.knots), other._t(other.knots)])
-    known = known[(known > 0) & np.isfinite(known)]
-    ends = [np.inf if p.is_complete else p._t(p.knots)[-1] for p in (path, other)]
-    end = min(ends)
-    t = np.zeros(1)
-    if len(known) and end > 0:
-        end = min(end, known.max())
-        t = np.unique(np.geomspace(min(known.min(), end), end, n_points))
-
-    union = np.union1d(path.active_features, other.active_features)
-    coefs = []
-    for p in (path, other):
-        active, _ = p._active_at(p._t(t))  # t <-> alpha is its own inverse
-        wide = np.zeros((*active.shape[:-1], len(union)))
-        wide[..., np.searchsorted(union, p.active_features)] = active
-        coefs.append(wide)
-    first, second = coefs
-    axes = tuple(range(1, first.ndim))
-    difference = np.abs(first - second).max(axis=axes, initial=0.0)
-    same = (path._nonzero(first) == path._nonzero(second)).all(axis=1)
-    scale = max(np.abs(first).max(initial=0.0), np.abs(second).max(initial=0.0))
-    worst = int(difference.argmax())
-    return PathComparison(
-        t=t,
-        coef_difference=difference,
-        same_support=same,
-        max_difference=float(difference[worst]),
-        worst_t=float(t[worst]),
-        relative_difference=float(difference[worst] / scale) if scale else 0.0,
-        support_agreement=float(same.mean()),
-    )
-
-
-def _coef_frame(path: RegularizationPath, dense: bool, tidy: bool) -> pd.DataFrame:
-    import pandas as pd
-
-    features = np.arange(path.n_features) if dense else path.active_features
-    names = [path._name(feature) for feature in features]
-    outputs, kind = path._outputs(), "output" if path.classes is None else "class"
-    columns = pd.Index(names, name="feature")
-    if outputs is not None:
-        columns = pd.MultiIndex.from_product([outputs, names], names=[kind, "feature"])
-    values = path.coefs if dense else path.active_coefs
-    frame = pd.DataFrame(
-        values.reshape(len(path), math.prod(values.shape[1:])),
-        index=pd.Index(path.knots, name=path.knot_name),
-        columns=columns,
-    )
-    if tidy:
-        return frame.melt(ignore_index=False, value_name="coef").reset_index()
-    return frame
-
-
-def _event_frame(path: RegularizationPath) -> pd.DataFrame:
-    import pandas as pd
-
-    events, outputs = path.events, path._outputs()
-    data: dict[str, Any] = {
-        path.knot_name: events["t"],
-        "feature": np.array([path._name(j) for j in events["feature"]], dtype=object),
-        "index": events["feature"],
-    }
-    if outputs is not None:
-        labels = [None if o < 0 else outputs[o] for o in events["output"]]
-        kind = "output" if path.classes is None else "class"
-        data[kind] = pd.Series(labels, dtype=object)
-    data["sign"] = events["sign"]
-    data["event"] = np.where(events["enters"], "enters", "leaves")
-    return pd.DataFrame(data)
-
-
-class _Table(str):
-    """Text that shows itself, so that ``path.summary()`` prints in a session."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
-def _summary(path: RegularizationPath, max_rows: int) -> str:
-    nonzero = path._nonzero(path.active_coefs)
-    rank = np.empty(path.n_features, dtype=np.int64)
-    order = path.entry_order()
-    rank[order] = np.arange(len(order))
-    rows = []
-    for k in range(len(path)):
-        before = nonzero[k - 1] if k else np.zeros_like(nonzero[0])
-        enters = path.active_features[nonzero[k] & ~before]
-        leaves = path.active_features[before & ~nonzero[k]]
-        if len(enters) + len(leaves) == 0 and k not in (0, len(path) - 1):
-            continue
-        marks = [f"+{path._name(j)}" for j in enters[np.argsort(rank[enters])]]
-        marks += [f"-{path._name(j)}" for j in leaves]
-        cells = [f"{path.knots[k]:.4g}", str(nonzero[k].sum())]
-        if path.deviance is not None:
-            null = path.deviance[0]
-            share = 1 - path.deviance[k] / null if null > 0 else 0.0
-            cells.append(f"{share:.1%}")
-        rows.append([*cells, _shortened(marks, width=52)])
-    title = (
-        f"{path.method} path: {path.loss.name} loss, {path.penalty.name} penalty, "
-        f"{path.n_samples:g} samples\n{len(path.active_features)} of "
-        f"{path.n_features} features active, {len(path)} knots with {path._range()}"
-        + (f", ended by {path.status!r}" if path.status else "")
-    )
-    head = [path.knot_name, "size"]
-    head += ["explained"] if path.deviance is not None else []
-    head.append("entering (+), leaving (-)")
-    return _Table(f"{title}\n\n{_aligned(head, rows, max_rows)}")
-
-
-def _shortened(marks: list[str], width: int) -> str:
-    """`marks` on one line, the last ones replaced by their number if need be."""
-    text = "  ".join(marks)
-    kept = len(marks)
-    while len(text) > width and kept > 1:
-        kept -= 1
-        text = "  ".join([*marks[:kept], f"(and {len(marks) - kept} more)"])
-    return text
-
-
-def _aligned(head: list[str], rows: list[list[str]], max_rows: int) -> str:
-    """Rows as text: all columns to the right, the last one to the left."""
-    max_rows = max(max_rows, 2)
-    skipped = len(rows) - max_rows
-    if skipped > 0:
-        rows = [*rows[: max_rows - 1], rows[-1]]
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head) - 1)]
-    lines = [
-        "  ".join([c.rjust(w) for c, w in zip(row, widths, strict=False)] + row[-1:])
-        for row in [head, *rows]
-    ]
-    if skipped > 0:
-        gap = "  ".join("...".rjust(width) for width in widths)
-        lines.insert(-1, f"{gap}  ({skipped} more changes)")
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _plot(path: RegularizationPath, ax: Axes | None, x: str, top: int) -> Axes:
-    from matplotlib.ticker import LogLocator
-
-    _check_choice("x", x, ("log_t", "t", "l1_norm"))
-    if ax is None:
-        import matplotlib.pyplot as plt
-
-        _, ax = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
-    steps = path.interpolation == "constant" and x != "l1_norm"
-    across, coefs = _plotted_points(path, x, steps)
-    outputs = path._outputs()
-    names = [path._name(j) for j in path.active_features]
-    if outputs is not None:
-        names = [f"{name} [{label}]" for label in outputs for name in names]
-    lines = coefs.reshape(len(coefs), len(names)).T
-    ends, largest = lines[:, -1], np.abs(lines).max(axis=1)
-    order = np.lexsort((-largest, -np.abs(ends)))[: max(top, 0)]
-    # Ten colours, then the same ten dashed, ...
-    looks: dict[int, dict[str, Any]] = {
-        i: {"color": f"C{r % 10}", "ls": ("-", "--", ":", "-.")[r // 10 % 4], "lw": 1.5}
-        for r, i in enumerate(order.tolist())
-        if largest[i] > 0
-    }
-    grey: dict[str, Any] = {"color": "0.75", "ls": "-", "lw": 0.8, "zorder": 1.5}
-    style = "steps-post" if steps else "default"
-    ax.axhline(0.0, color="0.3", lw=0.8, zorder=1)
-    for i in np.flatnonzero(largest).tolist():
-        look = looks.get(i, grey)
-        # Only where it moves: nothing is drawn over the zero line.
-        rest = np.convolve(lines[i] != 0, [1, 1, 1], mode="same") == 0
-        line = np.where(rest, np.nan, lines[i])
-        ax.plot(across, line, label=names[i], drawstyle=style, **look)
-    ax.margins(x=0)
-    if x == "log_t":
-        ax.set_xscale("log")
-        ax.xaxis.set_major_formatter("{x:g}")
-        if across[-1] < 30 * across[0]:
-            ax.xaxis.set_minor_locator(LogLocator(subs=(1.5, 2, 3, 4, 5, 7)))
-            ax.xaxis.set_minor_formatter("{x:g}")
-    ax.update_datalim([(across.min(), 0.0), (across.max(), 0.0)])
-    ax.autoscale_view()
-    label = "t" if path.knot_name == "t" else "1 / alpha"
-    ax.set_xlabel("sum of absolute coefficients" if x == "l1_norm" else label)
-    ax.set_ylabel("coefficient")
-    _label_ends(ax, [(names[i], ends[i], look["color"]) for i, look in looks.items()])
-    return ax
-
-
-def _plotted_points(
-    path: RegularizationPath, x: str, steps: bool
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Abscissae and active coefficients at the corners of the drawn lines."""
-    knots = path.knots
-    if path.interpolation == "linear" and len(path.events) <= 2000:
-        inside = path.events["t"].clip(min(knots), max(knots))
-        knots = path._direction * np.unique(path._direction * np.r_[knots, inside])
-    coefs, _ = path._active_at(knots)
-    if x == "l1_norm":
-        return np.abs(coefs).sum(axis=tuple(range(1, coefs.ndim))), coefs
-    across = path._t(knots)
-    shown = np.isfinite(across) & ((across > 0) | (x == "t"))
-    if not shown.any():
-        return np.ones(1), coefs[:1]
-    across, coefs = across[shown], coefs[shown]
-    if x == "log_t" and not shown[0]:
-        # t = 0 has no place on this axis: show a piece of the null model.
-        across = np.r_[0.8 * across[0], across]
-        coefs = np.concatenate([path.active_coefs[:1], coefs])
-    if steps and path.is_complete:  # the last step has no end
-        across = np.r_[across, 1.15 * across[-1]]
-        coefs = np.concatenate([coefs, coefs[-1:]])
-    return across, coefs
-
-
-def _label_ends(ax: Axes, labels: list[tuple[str, float, str]]) -> None:
-    """Write names beside the line ends at the right edge, none over another."""
-    if not labels:
-        return
-    low, high = ax.get_ylim()
-    height = ax.bbox.height / ax.figure.dpi * 72  # in points, as all positions below
-    size = min(9.0, height / (1.25 * len(labels)))
-    ends = np.array([end for _, end, _ in labels])
-    wanted = (ends - low) / (high - low) * height
-    places = _spread_out(wanted, 1.25 * size, 0.0, height)
-    for (name, end, color), shift in zip(labels, places - wanted, strict=True):
-        leader = {"arrowstyle": "-", "color": color, "lw": 0.6, "relpos": (0, 0.5)}
-        ax.annotate(
-            name,
-            xy=(1.0, end),
-            xycoords=ax.get_yaxis_transform(),
-            xytext=(16.0, shift),
-            textcoords="offset points",
-            fontsize=size,
-            color=color,
-            va="center",
-            annotation_clip=False,
-            arrowprops={**leader, "shrinkA": 1, "shrinkB": 0},
-        )
-
-
-def _spread_out(
-    wanted: NDArray[np.float64], gap: float, low: float, high: float
-) -> NDArray[np.float64]:
-    """Nearest positions (least squares) that are `gap` apart and within the limits."""
-    order = np.argsort(wanted, kind="stable")
-    offsets = gap * np.arange(len(wanted))
-    # Minus the offsets, "at least a gap apart" is "not decreasing": isotonic fit.
-    blocks: list[list[float]] = []
-    for value in wanted[order] - offsets:
-        blocks.append([value, 1.0])
-        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
-            mean, weight = blocks.pop()
-            above, count = blocks.pop()
-            total = weight + count
-            blocks.append([(mean * weight + above * count) / total, total])
-    fitted = np.repeat([b[0] for b in blocks], [int(b[1]) for b in blocks])
-    top = max(high - gap / 2 - offsets[-1], low + gap / 2)
-    placed = np.empty(len(wanted))
-    placed[order] = np.clip(fitted, low + gap / 2, top) + offsets
-    return placed

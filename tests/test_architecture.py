@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "sparselbi"
 # Module-level imports go from right to left only. `datasets` and `plotting` stand at
 # the side: they may use everything to their left, nothing imports them.
 LAYERS = (
-    *("_utils", "_kernels", "losses", "penalties", "problem", "_path_io", "path"),
+    *("_utils", "_kernels", "losses", "penalties", "problem"),
+    *("_path_checks", "_path_interpolation", "_path_io", "_path_views", "path"),
     *("solvers", "selection", "estimators", "datasets", "plotting", "l2o", "torch"),
 )
 SIDE = {"datasets", "plotting", "l2o", "torch"}

@@ -19,8 +19,9 @@ from matplotlib.text import Text
 from scipy.special import expit, softmax
 
 from sparselbi._path_io import DOCUMENT
+from sparselbi._path_views import spread_out
 from sparselbi.losses import Huber, Logistic, Multinomial, Squared
-from sparselbi.path import EVENT_DTYPE, RegularizationPath, _spread_out
+from sparselbi.path import EVENT_DTYPE, RegularizationPath
 from sparselbi.penalties import L1, Group
 
 NAMES = ("age", "sex", "bmi", "bp", "s1", "s2")
@@ -801,7 +802,7 @@ def test_plot_twice_into_given_axes_and_unknown_axis():
 @given(st.lists(st.floats(-50, 150), min_size=1, max_size=12))
 def test_spread_out_keeps_gap_order_and_limits(wanted):
     wanted = np.array(wanted)
-    places = _spread_out(wanted, 8.0, 0.0, 100.0)
+    places = spread_out(wanted, 8.0, 0.0, 100.0)
     order = np.argsort(wanted, kind="stable")
     assert (np.diff(places[order]) >= 8.0 - 1e-9).all()
     assert places.min() >= 4.0 - 1e-9

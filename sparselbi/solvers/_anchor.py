@@ -104,7 +104,7 @@ class Anchor:
             self.gram = gram
         self.features, self.columns = features, columns
 
-    def move(self, elapsed, accumulated, score):
+    def move(self, elapsed, accumulated, score, out_of_budget):
         """Advance the exact duals of all columns by two passes over X.
 
         Parameters
@@ -115,16 +115,12 @@ class Anchor:
             Accumulated change of the weighted score since this anchor.
         score : ndarray of shape (n_outputs, n_samples)
             The weighted score now.
+        out_of_budget : bool
+            Whether the budget, not the time, ended what was certified.
         """
         products = self.problem.correlate(np.vstack([accumulated, score]))
         k = len(score)
         self.z = self.z + elapsed * self.g + products[:k]
         self.g = products[k:]
-        # The growth that was seen is the best guess of the growth to come.
-        seen = np.sqrt(
-            np.sum(
-                accumulated**2
-                / np.where(self.problem.omega > 0, self.problem.omega, np.inf)
-            )
-        )
-        self.rate = max(seen / elapsed, 1e-3 * self.rate) if elapsed > 0 else self.rate
+        # Balance the two limits: too low a rate spends the budget before the time is up.
+        self.rate *= 1.6 if out_of_budget else 0.7

@@ -92,6 +92,7 @@ STATE = np.dtype(
         ("rate", "f8"),  # expected growth of the norm of D
         ("used", "f8"),  # squared norm of D since ref
         ("used_anchor", "f8"),
+        ("out_of_budget", "?"),
         ("due", "?"),  # candidates must be looked at now
         ("look_beyond", "?"),  # m_due is the first step that may bring one in
         ("over", "?"),  # due because D would exceed its budget
@@ -113,7 +114,8 @@ STATE = np.dtype(
 
 def new_state(**values):
     """Return the state record (an array of one element) with the given values."""
-    state = np.zeros(1, STATE)
+    # A record array: its elements have attributes with and without compilation.
+    state = np.zeros(1, STATE).view(np.recarray)
     for name, value in values.items():
         state[name] = value
     state["t_look"] = state["t_row"] = -np.inf

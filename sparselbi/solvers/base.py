@@ -80,6 +80,42 @@ def hessian_norm(problem, start):
     return problem.loss.curvature * largest
 
 
+def check_count(name, value):
+    """Return `value` as an int of at least 1; None means no limit."""
+    if value is None:
+        return np.iinfo(np.int64).max
+    if isinstance(value, (int, np.integer)) and value >= 1:
+        return int(value)
+    raise ValueError(f"{name}={value!r} must be an integer of at least 1, or None.")
+
+
+def null_path(problem, fields, t_max):
+    """The path of one knot, for data in which nothing enters before t_max."""
+    t0 = fields["t0"]
+    if t0 == np.inf:
+        status = "null"
+        message = (
+            "No feature is correlated with the response: the null model is all there is."
+        )
+    else:
+        status = "t_max"
+        message = f"t_max={t_max:.6g} is not beyond the first entry at t0={t0:.6g}."
+    coefs = problem.null_coef[None]
+    return build_path(
+        problem,
+        np.array([0.0 if t_max is None else t_max]),
+        problem.unpenalized,
+        coefs,
+        problem.null_intercept[None],
+        events=np.zeros(0, EVENT_DTYPE),
+        status=status,
+        message=message,
+        n_iter=0,
+        info={"n_anchors": 0},
+        **fields,
+    )
+
+
 def build_path(problem, knots, features, coefs, intercepts, **fields):
     """Return a RegularizationPath from standardized coefficients.
 
@@ -100,6 +136,7 @@ def build_path(problem, knots, features, coefs, intercepts, **fields):
         knots=knots,
         active_features=features,
         active_coefs=coefs,
+        active_means=problem.x_mean[features],
         intercepts=np.array(intercepts),
         n_features=problem.n_features,
         loss=problem.loss,

@@ -12,7 +12,6 @@ import numpy as np
 
 from .._kernels import jit
 from ..losses.fit import weighted_score
-from ..path import EVENT_DTYPE
 from ..penalties.base import horizon, shrink
 from ..problem import check_positive
 from ._anchor import Anchor
@@ -44,7 +43,13 @@ from ._workspace import (
     new_state,
     new_work,
 )
-from .base import build_path, first_entry_time, hessian_norm
+from .base import (
+    build_path,
+    check_count,
+    first_entry_time,
+    hessian_norm,
+    null_path,
+)
 
 # Why the loop returned.
 AGAIN, ANCHOR, T_MAX, MAX_FEATURES, SATURATED, UNSTABLE, NONFINITE = range(7)
@@ -115,8 +120,9 @@ def lbi_path(
     """
     kappa_raw, kappa = _resolve_kappa(problem, kappa, kappa_raw)
     t_max = None if t_max is None else check_positive("t_max", t_max)
-    n_knots = _check_count("n_knots", n_knots, 2)
-    limit = np.inf if max_features is None else _check_count("max_features", max_features, 1)
+    if not isinstance(n_knots, (int, np.integer)) or n_knots < 2:
+        raise ValueError(f"n_knots={n_knots!r} must be an integer of at least 2.")
+    limit = check_count("max_features", max_features)
 
     g = problem.correlate(problem.null_score)
     t0 = first_entry_time(problem, g)
@@ -129,7 +135,7 @@ def lbi_path(
         "kappa_raw": kappa_raw,
     }
     if t0 == np.inf or (t_max is not None and t_max <= t0):
-        return _null_path(problem, fields, t_max)
+        return null_path(problem, {**fields, "step_size": None}, t_max)
     norm = hessian_norm(problem, g[0] if len(g) == 1 else g[np.argmax((g**2).sum(1))])
     automatic = isinstance(step_size, str)
     if automatic and step_size != "auto":
@@ -234,6 +240,7 @@ def _lbi_loop(model, penalty, work, tracked, cone, record, states):
                 s.step, min(0.25 * reach, 16 * s.step)
             ):
                 s.due = s.fresh = True
+                s.out_of_budget = certified < time
                 return ANCHOR
             time = min(reach, certified)
             s.ref_budget = rate * time
@@ -359,12 +366,6 @@ def _is_stable(gram, a, limit):
     return norm < limit
 
 
-def _check_count(name, value, least):
-    if isinstance(value, (int, np.integer)) and value >= least:
-        return int(value)
-    raise ValueError(f"{name}={value!r} must be an integer of at least {least}.")
-
-
 def _resolve_kappa(problem, kappa, kappa_raw):
     """Return (kappa_raw, kappa); the raw value wins."""
     unit = problem.s_y / problem.s_X
@@ -373,33 +374,6 @@ def _resolve_kappa(problem, kappa, kappa_raw):
         return kappa_raw, kappa_raw / unit if unit > 0 else np.nan
     kappa = check_positive("kappa", kappa)
     return (kappa * unit if unit > 0 else kappa), kappa
-
-
-def _null_path(problem, fields, t_max):
-    """The path of one knot, for data in which nothing enters."""
-    t0 = fields["t0"]
-    if t0 == np.inf:
-        status = "null"
-        message = (
-            "No feature is correlated with the response: the null model is all there is."
-        )
-    else:
-        status = "t_max"
-        message = f"t_max={t_max:.6g} is not beyond the first entry at t0={t0:.6g}."
-    return build_path(
-        problem,
-        np.array([0.0 if t_max is None else t_max]),
-        problem.unpenalized,
-        problem.null_coef[None],
-        problem.null_intercept[None],
-        events=np.zeros(0, EVENT_DTYPE),
-        step_size=None,
-        status=status,
-        message=message,
-        n_iter=0,
-        info={},
-        **fields,
-    )
 
 
 class _Trace:
@@ -429,7 +403,7 @@ class _Trace:
             step=step,
             kappa=kappa,
             t_start=t0,
-            max_features=np.iinfo(np.int64).max if max_features == np.inf else max_features,
+            max_features=max_features,
             limit=2.0 / (kappa * step * problem.loss.curvature),
             saturated=SATURATION * problem.null_loss if problem.loss.saturates else 0.0,
         )
@@ -544,7 +518,7 @@ class _Trace:
         else:
             accumulated, score = self.model.since_anchor, self.model.score
         elapsed = (int(state["m"]) - int(state["m_anchor"])) * self.step
-        anchor.move(elapsed, accumulated, score)
+        anchor.move(elapsed, accumulated, score, bool(state["out_of_budget"]))
         anchor.z[:, stepped] = self.work.z[:, :a]
 
     def path(self, status, fields):
