@@ -1,7 +1,8 @@
 """Start-up costs: imports, the first fit of a process, the first fit ever.
 
-Run as ``python -m benchmarks.startup [--repeats 5]``. Every figure comes from a fresh
-process. "First ever" starts with an empty folder for compiled code.
+Run as ``python -m benchmarks.startup [--repeats 5]``. Every figure is processor time of
+one thread, in a fresh process. "First ever" starts with an empty folder for compiled
+code.
 """
 
 import argparse
@@ -19,16 +20,16 @@ import time
 from sparselbi import LBI
 from sklearn.datasets import load_diabetes
 X, y = load_diabetes(return_X_y=True)
-start = time.perf_counter()
+start = time.process_time()
 LBI().fit(X, y)
-print(time.perf_counter() - start)
+print(time.process_time() - start)
 """
 
 IMPORT = """
 import time
-start = time.perf_counter()
+start = time.process_time()
 {}
-print(time.perf_counter() - start)
+print(time.process_time() - start)
 """
 
 
@@ -96,9 +97,9 @@ def _warm(repeats):
     LBI().fit(X, y)
     times = []
     for _ in range(max(repeats, 7)):
-        start = time.perf_counter()
+        start = time.process_time()
         LBI().fit(X, y)
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return times
 
 

@@ -102,17 +102,14 @@ def _run(options: argparse.Namespace) -> None:
     print(title)
     print(f"target {y.name}: {y.min():g} to {y.max():g}, mean {y.mean():.4g}")
     print(f"features: {_listed(list(X))}\n")
-    print(
-        "Tracing the path (the first time, compiling takes some seconds) ...", end=" "
-    )
+    print("Tracing the path (the first run compiles: some seconds) ...", end=" ")
     sys.stdout.flush()
     start = time.perf_counter()
     path, points = _fit(X, y, options.kappa)
     print(f"{time.perf_counter() - start:.1f} s\n")
 
-    print(
-        path.summary(mark={rule.upper(): point.knot for rule, point in points.items()})
-    )
+    marks = {rule.upper(): point.knot for rule, point in points.items()}
+    print(path.summary(mark=marks))
     print(f"\n{_points_table(path, points, X, y)}")
     if path.status == "null":
         print(f"\n{path.message}")
@@ -187,9 +184,8 @@ def _check_numbers(frame: pd.DataFrame, data: str) -> None:
     missing = (~np.isfinite(numeric.astype(float))).sum()
     missing = missing[missing > 0]
     if len(missing):
-        counts = [
-            f"{name} ({count} of {len(frame)})" for name, count in missing.items()
-        ]
+        n = len(frame)
+        counts = [f"{name} ({count} of {n} rows)" for name, count in missing.items()]
         raise CommandError(
             f"{data} has missing or infinite values in {_listed(counts)}. "
             "Drop these rows or columns, or fill them in."

@@ -23,8 +23,12 @@ FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 
 
 def _source_hash():
+    """Hash of the files in which compiled functions and their formulas live."""
     digest = hashlib.sha256()
-    for file in sorted(_PACKAGE.rglob("*.py")):
+    files = [_PACKAGE / "_kernels.py", _PACKAGE / "problem.py"]
+    for folder in ("losses", "penalties", "solvers"):
+        files += sorted((_PACKAGE / folder).glob("*.py"))
+    for file in files:
         digest.update(str(file.relative_to(_PACKAGE)).encode())
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]

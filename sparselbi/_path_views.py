@@ -283,7 +283,7 @@ def plot(
         rest = np.convolve(lines[i] != 0, [1, 1, 1], mode="same") == 0
         line = np.where(rest, np.nan, lines[i])
         ax.plot(across, line, label=names[i], drawstyle=style, **look)
-    ax.margins(x=0)
+    ax.margins(x=0, y=0.07)
     ax.update_datalim([(across.min(), 0.0), (across.max(), 0.0)])
     ax.autoscale_view()
     label = "t" if path.knot_name == "t" else "1 / alpha"

@@ -274,7 +274,7 @@ def test_beyond_the_range_raises_and_says_how_to_go_on():
     assert make_path().at(8 * (1 + 1e-15)).coef[1] == 2.2
 
 
-@pytest.mark.parametrize("status", ["least_squares", "stationary", "saturated"])
+@pytest.mark.parametrize("status", ["least_squares", "stationary", "null", "saturated"])
 def test_a_complete_path_goes_on_for_ever(status):
     path = make_constant_path(status=status)
     assert path.is_complete
@@ -672,6 +672,29 @@ def test_summary_lists_what_enters_and_leaves():
     assert len(short) == 4
 
 
+def test_summary_marks_points():
+    path = make_path(deviance=[100.0, 60.0, 40.0, 30.0, 25.0])
+    mark = {"EBIC": 3.0, "BIC": 3.9, "AIC": 8.0, "null": 0.5}
+    *_, head, null, second, third, fourth, last = path.summary(mark=mark).splitlines()
+    assert head.endswith("explained  chosen by  entering (+), leaving (-)")
+    assert null.split() == ["1", "0", "0.0%", "null"]
+    assert third.split() == ["3", "3", "60.0%", "EBIC,", "BIC", "+bmi", "+s1"]
+    assert last.split() == ["8", "2", "75.0%", "AIC"]
+    # A marked knot is shown even if nothing changes there, and however short the table.
+    steady = make_path(
+        active_coefs=np.outer([0, 1, 2, 3, 4], [1.0, 0, 0]), events=EVENTS[:1]
+    )
+    lines = steady.summary(max_rows=2, mark={"here": 3.0}).splitlines()[3:]
+    assert [line.split() for line in lines[1:]] == [
+        ["1", "0"],
+        ["...", "...", "...", "(1", "more", "changes)"],
+        ["3", "1", "here"],
+        ["8", "1"],
+    ]
+    with pytest.raises(ValueError, match="beyond the traced range"):
+        path.summary(mark={"EBIC": 9.0})
+
+
 def test_summary_shortens_long_lists():
     p = 40
     path = make_path(
@@ -787,6 +810,17 @@ def test_labels_of_the_largest_coefficients_do_not_overlap(top):
     assert (np.diff(middle) > 0.8 * height).all()
 
 
+def test_plot_names_and_scales_the_largest_anywhere_on_the_path():
+    path = make_constant_path()  # x0 leaves before the end, at 3 it is the largest
+    (name,) = path.plot(top=1).texts
+    assert (name.get_text(), *name.xy) == ("x0", 1, 3)
+    ax = path.plot(top=1, scale=[1, 5, 0])
+    assert [text.get_text() for text in ax.texts] == ["x1"]
+    assert np.nanmin(named_lines(ax)["x1"].get_ydata()) == -10
+    with pytest.raises(ValueError, match=r"scale has shape \(2,\).*3 features"):
+        path.plot(scale=[1, 5])
+
+
 def test_plot_twice_into_given_axes_and_unknown_axis():
     _, ax = plt.subplots()
     assert make_path().plot(ax) is ax
@@ -799,14 +833,16 @@ def test_plot_twice_into_given_axes_and_unknown_axis():
         make_path().plot(x="time")
 
 
-@given(st.lists(st.floats(-50, 150), min_size=1, max_size=12))
-def test_spread_out_keeps_gap_order_and_limits(wanted):
-    wanted = np.array(wanted)
-    places = spread_out(wanted, 8.0, 0.0, 100.0)
-    order = np.argsort(wanted, kind="stable")
-    assert (np.diff(places[order]) >= 8.0 - 1e-9).all()
-    assert places.min() >= 4.0 - 1e-9
-    assert places.max() <= 96.0 + 1e-9
+@given(st.lists(st.tuples(st.floats(-50, 150), st.floats(2, 8)), min_size=1))
+def test_spread_out_keeps_gap_order_and_limits(labels):
+    wanted, extents = np.array(labels[:12]).T
+    for extent in (8.0, extents):
+        places = spread_out(wanted, extent, 0.0, 100.0)
+        order = np.argsort(wanted, kind="stable")
+        half = np.broadcast_to(extent, wanted.shape)[order] / 2
+        assert (np.diff(places[order]) >= half[1:] + half[:-1] - 1e-9).all()
+        assert places[order[0]] >= half[0] - 1e-9
+        assert places[order[-1]] <= 100.0 - half[-1] + 1e-9
 
 
 # ---------------------------------------------------------------------- save and load

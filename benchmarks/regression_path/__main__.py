@@ -38,15 +38,16 @@ class Row(NamedTuple):
 def run_case(case, n_active, repeats, memory):
     """Check and time every solver on one case."""
     task = measure.build(case, n_active)
+    layouts = {order: measure.laid_out(task, order) for order in "CF"}
     rows, ready = [], []
     for solver in SOLVERS:
-        answer, reason = measure.runnable(solver, task)
+        answer, reason = measure.runnable(solver, layouts[solver.order])
         if answer is None:
             rows.append(Row(case.name, solver.label, [], message=reason))
             continue
         check = _check(solver, task, answer)
         wrong = check > ALLOWED.get(solver.kind, np.inf)
-        ready.append((solver, measure.laid_out(task, solver.order), []))
+        ready.append((solver, layouts[solver.order], []))
         rows.append(
             Row(
                 case.name,

@@ -212,11 +212,12 @@ def document(environment_lines, tasks, rows, equality, start, repeats, quick):
         "",
         *environment_lines,
         "",
-        "Every round runs each solver once, after an untimed first run that compiles; "
-        "ratios are taken round by round. kappa_raw = 100, no intercept, columns as "
-        "they are (the row *defaults* centres and standardizes). In the cases `*_unit` "
-        "y is scaled to variance one, which makes kappa relative to y about nine times "
-        "as large and LBI as many times as long, and changes nothing else. "
+        "Processor time of one thread. Every round runs each solver once, after an "
+        "untimed first run that compiles; ratios are taken round by round. "
+        "kappa_raw = 100, no intercept, columns as they are (the row *defaults* centres "
+        "and standardizes). In the cases `*_unit` y is scaled to variance one, which "
+        "makes kappa relative to y about nine times as large and LBI as many times as "
+        "long, and changes nothing else. "
         "The time of `lbi_path` and `iss_path` includes building the problem and the "
         "step size; X is row-major for them and for the NumPy loop, column-major for "
         "the others, converted before the clock starts. Penalized solvers get 100 "

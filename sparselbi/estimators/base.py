@@ -55,7 +55,7 @@ class BaseRegularizationPathEstimator(BaseEstimator):
         problem = self._describe(X, y, sample_weight)
         path = with_statistics(self._named(self._trace(problem)), problem)
         selection = _choose(selector, path, problem)
-        _check_weight_sum(problem, selection.quantities.get("size", 0))
+        _check_weight_sum(problem, len(path.support(selection.knot)))
         self._report(path, selection, problem)
         return self
 

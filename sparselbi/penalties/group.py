@@ -101,6 +101,10 @@ class Group(NamedTuple):
                 dd += d * d
         if dd == 0.0:
             return 0.0
+        if penalty.positive and aa > w * w and aa + 2.0 * ad + dd > w * w:
+            # The group stays active, the entry changes sign on its own.
+            a = before[row, column]
+            return min(max(-a / (after[row, column] - a), 0.0), 1.0)
         root = np.sqrt(max(ad * ad + dd * (w * w - aa), 0.0))
         # Entering: the larger root. Leaving: the smaller one.
         fraction = (root - ad) / dd if aa <= w * w else (-root - ad) / dd

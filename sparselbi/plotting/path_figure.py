@@ -52,8 +52,10 @@ def path_figure(
     Raises
     ------
     ValueError
-        If a selection is not of this path.
+        If there are no selections, or one is not of this path.
     """
+    if len(selections) == 0:
+        raise ValueError("selections is empty; path.plot() draws the path alone.")
     for selection in selections:
         if selection.scores.shape != path.knots.shape:
             raise ValueError(
@@ -70,13 +72,12 @@ def path_figure(
     sizes.set_xlabel("nonzero features")
     lower.set_xlabel("t" if path.knot_name == "t" else "1 / alpha")
     lower.set_ylabel("score − minimum")
-    curves = _draw_scores(lower, path, selections)
-    # Labels are placed in points: the size of the panels must be final by then.
+    # Labels are placed in points: the height of the panels must be final by now ...
     figure.draw_without_rendering()
     path.plot(upper, top=top, scale=scale)
     upper.set_xlabel(" ")
-    label_ends(lower, curves)
-    figure.draw_without_rendering()
+    _draw_scores(lower, path, selections)
+    figure.draw_without_rendering()  # ... and the width by now
     _draw_choices((upper, lower), path, selections)
     _draw_sizes(sizes, upper.get_xlim(), path)
     return figure
@@ -84,8 +85,8 @@ def path_figure(
 
 def _draw_scores(
     ax: Axes, path: RegularizationPath, selections: Sequence[Selection]
-) -> list[tuple[str, float, str]]:
-    """Draw the criteria; return name, last value and colour of every curve."""
+) -> None:
+    """The criteria, one line for those that are equal, named at the right end."""
     curves: list[tuple[str, NDArray[np.float64]]] = []
     for selection in selections:
         if np.isnan(selection.scores).all():  # a rule that does not score
@@ -98,18 +99,21 @@ def _draw_scores(
                 break
         else:
             curves.append((name, curve))
-    t = path._t(path.knots)
-    shown = (t > 0) & np.isfinite(t)
+    # A score holds until the next knot; 0 and infinity become the ends of the axis.
+    low, high = ax.get_xlim()
+    t = np.append(np.clip(path._t(path.knots), low, high), high)
     for (name, curve), dashes in zip(curves, cycle(("-", "--", ":", "-."))):
-        ax.step(t[shown], curve[shown], f"k{dashes}", where="post", lw=1.3, label=name)
-    highest = max((np.nanmax(curve) for _, curve in curves), default=1.0)
+        drawn = np.append(curve, curve[-1])
+        ax.step(t, drawn, f"k{dashes}", where="post", lw=1.3, label=name)
+    highest = max((np.nanmax(curve) for _, curve in curves), default=0.0) or 1.0
+    ax.set_xlim(low, high)
     ax.set_yscale("symlog", linthresh=10, linscale=1.5)
     ax.set_ylim(-0.03 * min(highest, 20), 1.1 * highest)
     ticks = np.array([0, 5, *np.outer(10.0 ** np.arange(1, 7), [1, 3]).ravel()])
     ax.set_yticks(ticks[ticks <= 1.1 * highest])
-    ax.minorticks_off()
     ax.yaxis.set_major_formatter("{x:g}")
-    return [(name, curve[np.isfinite(curve)][-1], "k") for name, curve in curves]
+    ends = [(name, curve[np.isfinite(curve)][-1], "k") for name, curve in curves]
+    label_ends(ax, ends)
 
 
 def _draw_choices(

@@ -32,6 +32,10 @@ def get_selector(spec: str | float | Selector) -> Selector:
     if isinstance(spec, str) and spec in SELECTORS:
         return SELECTORS[spec]()
     if isinstance(spec, Real) and not isinstance(spec, bool):
+        if not spec >= 0:
+            raise ValueError(
+                f"selector={spec!r} must be a nonnegative number to be a value of t."
+            )
         return FixedKnot(float(spec))
     if not isinstance(spec, type) and callable(getattr(spec, "select", None)):
         return spec  # type: ignore[return-value]

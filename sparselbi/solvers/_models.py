@@ -156,7 +156,7 @@ class GramModel(NamedTuple):
                 s.due = True
                 break
             if m >= m_end or support_changed(
-                work.coef, work.coef_before, work.weight, a
+                work.coef, work.coef_before, work.weight, a, s.entrywise
             ):
                 break
             _gram_gradient(
@@ -314,7 +314,7 @@ class SampleModel(NamedTuple):
                 s.due = True
                 break
             if s.m >= m_end or support_changed(
-                work.coef, work.coef_before, work.weight, a
+                work.coef, work.coef_before, work.weight, a, s.entrywise
             ):
                 break
             gradient(model, work, a)

@@ -10,15 +10,18 @@ TOLERANCE = 0.0025
 
 
 @jit
-def support_changed(coef, coef_before, weight, a):
-    """Whether a penalized coefficient became or ceased to be zero, or flipped."""
+def support_changed(coef, coef_before, weight, a, entrywise):
+    """Whether a penalized coefficient became or ceased to be zero, or flipped.
+
+    A coefficient of an active group may pass through zero without being in an event.
+    """
     changed = 0
     for k in range(coef.shape[0]):
         for i in range(a):
             p = coef_before[k, i]
             c = coef[k, i]
-            flipped = ((c != 0.0) != (p != 0.0)) | (c * p < 0.0)
-            changed += flipped & (weight[i] > 0.0)
+            event = ((c != 0.0) != (p != 0.0)) | ((c * p < 0.0) & entrywise)
+            changed += event & (weight[i] > 0.0)
     return changed > 0
 
 
@@ -40,7 +43,8 @@ def write_events(penalty, work, cone, record, states, t_before, t):
         for i in range(s.a):
             p = work.coef_before[k, i]
             c = work.coef[k, i]
-            if work.weight[i] == 0.0 or ((c != 0.0) == (p != 0.0) and c * p >= 0.0):
+            flipped = c * p < 0.0 and s.entrywise
+            if work.weight[i] == 0.0 or ((c != 0.0) == (p != 0.0) and not flipped):
                 continue
             low, high = work.low[i], work.high[i]
             if p != 0.0:
@@ -117,7 +121,8 @@ def look(work, cone, record, states, t, coef):
                 continue
             c = coef[k, i]
             until = t
-            if c * cone.sample[k, i] <= 0.0 and work.weight[i] > 0.0:  # it left
+            flipped = c * cone.sample[k, i] < 0.0 and s.entrywise
+            if (c == 0.0 or flipped) and work.weight[i] > 0.0:  # it left on the way
                 c = 0.0
                 until = cone.left[k, i]
             d = c - cone.origin[k, i]
@@ -139,8 +144,8 @@ def look(work, cone, record, states, t, coef):
             if c == 0.0 and work.weight[i] > 0.0:
                 cone.live[k, i] = False
             else:
-                flipped = c * cone.sample[k, i] < 0.0 and work.weight[i] > 0.0
-                if flipped or not cone.live[k, i]:
+                flipped = c * cone.sample[k, i] < 0.0 and s.entrywise
+                if (flipped and work.weight[i] > 0.0) or not cone.live[k, i]:
                     cone.live[k, i] = True
                     cone.origin_t[k, i] = cone.entered[k, i]
                     cone.origin[k, i] = 0.0

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..path import EVENT_DTYPE
 from .base import build_events
 
 
@@ -81,6 +82,7 @@ STATE = np.dtype(
         ("m_ref", "i8"),
         ("a", "i8"),  # stepped columns
         ("n_blocks", "i8"),
+        ("entrywise", "?"),  # whether a change of sign is an event
         ("max_features", "i8"),
         ("saturated", "f8"),  # the path ends when the mean loss is below
         ("limit", "f8"),  # the active Gram matrix must have a smaller norm
@@ -225,8 +227,12 @@ class Recorder:
             start += len(t)
         return knots, columns, coefs
 
-    def events(self, problem):
-        """Return the event table of the run."""
+    def events(self, problem, end):
+        """Return the event table of the run up to time `end`."""
+        if not self._events:
+            return np.zeros(0, EVENT_DTYPE)
         parts = [np.concatenate(part) for part in zip(*self._events, strict=True)]
-        parts = parts or [np.empty(0)] + [np.empty(0, dtype=np.int64)] * 3
-        return build_events(problem, *parts)
+        # A crossing within the first or last step may lie outside the knots.
+        parts[0] = np.maximum(parts[0], self.grid[0])
+        inside = parts[0] <= end
+        return build_events(problem, *(part[inside] for part in parts))

@@ -158,7 +158,7 @@ def build_events(problem, t, feature, output, code):
     events["enters"] = np.abs(code) < _LEAVES
     if problem.n_outputs == 1:
         events["output"] = -1
-    elif problem.penalty.grouped:
+    elif problem.penalty.grouped and not problem.penalty.positive:
         # All outputs of a feature move together: one event instead of n_outputs.
         key = events[["t", "feature", "enters"]]
         events = events[np.unique(key, return_index=True)[1]]

@@ -187,7 +187,7 @@ def _lbi_loop(model, penalty, work, tracked, cone, record, states):
                     return UNSTABLE
                 a = s.a
             changed = joined or support_changed(
-                work.coef, work.coef_before, work.weight, a
+                work.coef, work.coef_before, work.weight, a, s.entrywise
             )
             if changed:
                 if support_size(work, a) > s.max_features:
@@ -403,6 +403,7 @@ class _Trace:
             step=step,
             kappa=kappa,
             t_start=t0,
+            entrywise=not problem.penalty.grouped,
             max_features=max_features,
             limit=2.0 / (kappa * step * problem.loss.curvature),
             saturated=SATURATION * problem.null_loss if problem.loss.saturates else 0.0,
@@ -523,6 +524,8 @@ class _Trace:
 
     def path(self, status, fields):
         knots, features, coefs = self.recorder.coefficients()
+        # At t0 the first dual is at its threshold, up to rounding on either side.
+        coefs[0, :, self.problem.weights[features] > 0] = 0.0
         intercepts = None
         if self.problem.has_intercept_column:
             intercepts = coefs[:, :, -1]
@@ -544,7 +547,7 @@ class _Trace:
             features,
             coefs,
             intercepts,
-            events=self.recorder.events(self.problem),
+            events=self.recorder.events(self.problem, knots[-1]),
             step_size=self.step,
             status=status,
             message=messages[status],

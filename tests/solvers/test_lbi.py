@@ -1,6 +1,5 @@
 """Discrete LBI against the plain loop, closed forms, symmetries and limits."""
 
-
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 from sparselbi.losses import Huber
 from sparselbi.penalties import get_penalty
 from sparselbi.problem import Problem
-from sparselbi.solvers import iss_path, lbi_path
+from sparselbi.solvers import iss_path, lbi, lbi_path
 from tests import twins
 from tests.common import (
     HUBER_THRESHOLD,
@@ -135,7 +134,7 @@ def test_equals_the_plain_loop(loss, penalty, variant, fit_intercept):
             twin = plain(
                 data.X, data.y, path, loss, penalty, positive=positive, **options_twin
             )
-            assert len(path.active_features) >= 4
+            assert len(path.active_features) >= 3
             assert path.t0 == pytest.approx(twin.t[0], rel=1e-10)
         assert path.knots[0] == path.t0
         coef_gap, intercept_gap = gaps(path, twin)
@@ -155,8 +154,8 @@ def test_events_are_the_changes_of_the_support(loss, penalty):
     path = trace(problem)
     twin = plain(data.X, data.y, path, loss, penalty, groups=groups)
     changes = [c for c in twin.changes() if c[0] <= path.knots[-1]]
-    assert len(changes) >= 6
-    assert path.events["t"][0] == path.t0
+    assert len(changes) >= 4
+    assert path.events["t"][0] == pytest.approx(path.t0, rel=1e-14)
     assert len(path.events) == len(changes)
     # neighbours may be closer than a step: compare coefficient by coefficient
     several = loss == "multinomial" and penalty == "l1"
@@ -198,41 +197,50 @@ def test_between_knots_on_diabetes(kappa):
         assert gap <= 1e-9 * top
 
 
-def test_every_inactive_dual_is_followed():
-    """300 variables, most of them near their threshold most of the time.
+def crowded(n, p, factors, seed=7):
+    """Columns that share `factors` factors, so that many duals move together."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, factors)) @ rng.normal(size=(factors, p))
+    X = X / np.sqrt(factors) + 0.5 * rng.normal(size=(n, p))
+    return X, rng.normal(size=n) + 0.3 * X[:, :3].sum(axis=1)
 
-    A stale dual of a single inactive variable shifts its entry and everything after.
+
+@pytest.mark.parametrize(
+    ("n", "p", "factors", "kappa", "ratio", "n_changes", "loss"),
+    [
+        (60, 300, 60, 3, 60, 80, "squared"),
+        (200, 300, 200, 3, 100, 350, "squared"),
+        (80, 150, 40, 10, 30, 70, "logistic"),
+        (80, 150, 40, 10, 30, 70, "huber"),
+    ],
+)
+def test_every_inactive_dual_is_followed(n, p, factors, kappa, ratio, n_changes, loss):
+    """Dozens of inactive variables near their threshold at any time.
+
+    A stale dual of a single one of them shifts its entry and everything after.
     """
-    rng = np.random.default_rng(7)
-    n, p = 60, 300
-    X = rng.normal(size=(n, 8)) @ rng.normal(size=(8, p)) + rng.normal(size=(n, p))
-    y = rng.normal(size=n) + 0.3 * X[:, :3].sum(axis=1)
-    problem = Problem(X, y)
-    path = lbi_path(problem, kappa=20, t_max=60 * lbi_path(problem, kappa=1e-3).t0)
-    twin = plain(X, y, path)
-    changes = [c for c in twin.changes() if c[0] <= path.knots[-1]]
-    assert len(changes) > 300
-    assert [e["feature"] for e in path.events] == [c[1] for c in changes]
-    assert [e["enters"] for e in path.events] == [c[4] for c in changes]
-    times = np.array([c[0] for c in changes])
-    assert np.max(np.abs(path.events["t"] - times)) <= path.step_size
-    assert max(gaps(path, twin)) < 1e-9
-    assert max(gaps(path, twin, between(path, n=1))) < 5e-3
-
-
-@pytest.mark.parametrize("loss", ["logistic", "huber"])
-def test_every_inactive_dual_is_followed_for_other_losses(loss):
-    rng = np.random.default_rng(8)
-    n, p = 50, 150
-    X = rng.normal(size=(n, 6)) @ rng.normal(size=(6, p)) + rng.normal(size=(n, p))
-    y = X[:, 0] + 2 * rng.standard_t(2, size=n)
-    y = y > 0 if loss == "logistic" else y
-    path = trace(Problem(X, y, make_loss(loss)))
+    X, y = crowded(n, p, factors)
+    y = (
+        2 * y + np.random.default_rng(0).logistic(size=n) > 0
+        if loss == "logistic"
+        else y
+    )
+    problem = Problem(X, y, make_loss(loss))
+    path = lbi_path(problem, kappa=kappa, t_max=ratio * lbi_path(problem).t0)
     twin = plain(X, y, path, loss)
     changes = [c for c in twin.changes() if c[0] <= path.knots[-1]]
-    assert len(changes) > 60
-    assert [e["feature"] for e in path.events] == [c[1] for c in changes]
+    assert len(changes) > n_changes
     assert max(gaps(path, twin)) < 1e-9
+    assert len(path.events) == len(changes)
+    # two events within one step may come in either order
+    order = np.lexsort([path.events["t"], path.events["feature"]])
+    mine = path.events[order]
+    theirs = sorted(changes, key=lambda c: (c[1], c[0]))
+    assert mine["feature"].tolist() == [c[1] for c in theirs]
+    assert mine["enters"].tolist() == [c[4] for c in theirs]
+    times = np.array([c[0] for c in theirs])
+    assert np.max(np.abs(mine["t"] - times)) <= path.step_size * (1 + 1e-6)
+    assert max(gaps(path, twin, between(path, n=1))) < 5e-3
 
 
 def test_oscillating_support_with_a_large_step():
@@ -456,17 +464,16 @@ def test_huge_huber_threshold_is_squared_loss():
         step_size=squared.step_size,
         t_max=squared.knots[-1],
     )
-    for t in squared.knots:
-        np.testing.assert_allclose(huber.at(t).coef, squared.at(t).coef, atol=5e-3)
+    assert huber.t0 == pytest.approx(squared.t0, rel=1e-12)
+    assert len(huber.events) == len(squared.events)
     twin = plain(data.X, data.y, squared)
     assert max(gaps(huber, twin)) < 1e-9
 
 
-def test_two_class_softmax_follows_logistic():
-    """Two opposite softmax rows move like one logistic row of twice the size."""
+def test_two_class_softmax_has_opposite_rows():
     data = make_data("logistic")
     one = trace(Problem(data.X, data.y, "logistic"))
-    two = trace(Problem(data.X, data.y, "multinomial"), step_size=one.step_size)
+    two = trace(Problem(data.X, data.y, "multinomial"))
     np.testing.assert_allclose(
         two.active_coefs[:, 0], -two.active_coefs[:, 1], atol=1e-10
     )
@@ -705,6 +712,29 @@ def test_same_input_gives_the_same_bits():
     one, two = (trace(Problem(data.X, data.y)) for _ in range(2))
     np.testing.assert_array_equal(one.active_coefs, two.active_coefs)
     np.testing.assert_array_equal(one.knots, two.knots)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("chunk", [1, 7])
+def test_not_one_bit_depends_on_interruptions(loss, chunk, monkeypatch):
+    """The compiled loop returns every few steps, so that it can be interrupted."""
+    data = make_data(loss, p=40)
+    problem = Problem(data.X, data.y, make_loss(loss))
+    whole = trace(problem)
+    loop = lbi._lbi_loop
+    calls = []
+
+    def interrupted(*args):
+        args[-1]["chunk"] = chunk
+        calls.append(None)
+        return loop(*args)
+
+    monkeypatch.setattr(lbi, "_lbi_loop", interrupted)
+    pieces = trace(problem, t_max=whole.knots[-1])
+    assert len(calls) > 50
+    np.testing.assert_array_equal(pieces.knots, whole.knots)
+    np.testing.assert_array_equal(pieces.active_coefs, whole.active_coefs)
+    np.testing.assert_array_equal(pieces.events, whole.events)
 
 
 def test_more_knots_and_a_later_end_change_nothing():

@@ -1,5 +1,10 @@
-"""skglm: Anderson-accelerated coordinate descent with working sets."""
+"""skglm: Anderson-accelerated coordinate descent with working sets.
 
+Its `path` wants compiled objects, which `solve` (called by it) warns about; compiled
+here once, because compiling in every run would be timed otherwise.
+"""
+
+import warnings
 from functools import cache
 
 from ..objective import Answer, Solver
@@ -7,7 +12,6 @@ from ..objective import Answer, Solver
 
 @cache
 def _pieces():
-    # Compiled classes: made once, otherwise every run would compile them again.
     from skglm.datafits import Quadratic
     from skglm.penalties import L1
     from skglm.solvers import AndersonCD
@@ -19,7 +23,11 @@ def _pieces():
 
 def run(task):
     solver, datafit, penalty = _pieces()
-    alphas, coefs, _ = solver.path(task.X, task.y, datafit, penalty, alphas=task.alphas)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Passing in a compiled")
+        alphas, coefs, _ = solver.path(
+            task.X, task.y, datafit, penalty, alphas=task.alphas
+        )
     return Answer(points=len(alphas), path=coefs[:, -1])
 
 
