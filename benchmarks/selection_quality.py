@@ -14,9 +14,8 @@ import scipy.linalg
 from scipy.special import gammaln
 from sklearn.linear_model import LassoCV, lars_path
 
-from sparselbi import LBI, Problem, iss_path
+from sparselbi import LBI
 from sparselbi.datasets import make_sparse_regression
-from sparselbi.selection import get_selector
 
 N, P, S, RHO = 200, 500, 10, 0.5
 STRENGTHS = {"strong": 1.0, "weak": 0.2}
@@ -30,21 +29,9 @@ def refit(X, y, support):
     return coef
 
 
-def fit_iss(rule):
-    def fit(X, y):
-        problem = Problem(X, y)
-        path = iss_path(problem, max_features=N // 2)
-        return path.coef(get_selector(rule).select(path, problem).index)
-
-    return fit
-
-
-def fit_lbi(rule, with_refit=False):
-    def fit(X, y):
-        model = LBI(selector=rule, max_features=N // 2).fit(X, y)
-        return refit(X, y, np.flatnonzero(model.coef_)) if with_refit else model.coef_
-
-    return fit
+def fit_lbi(**options):
+    model = LBI(max_features=N // 2, **options)
+    return lambda X, y: model.fit(X, y).coef_
 
 
 def fit_lasso_refit(X, y):
@@ -75,11 +62,11 @@ def fit_lasso_cv(X, y):
 
 
 METHODS = {
-    "LBI, EBIC (default)": fit_lbi("ebic"),
-    "LBI, EBIC, refit": fit_lbi("ebic", with_refit=True),
-    "LBI, BIC": fit_lbi("bic"),
-    "ISS, EBIC": fit_iss("ebic"),
-    "ISS, BIC": fit_iss("bic"),
+    "LBI, EBIC (default)": fit_lbi(),
+    "LBI, EBIC, refit": fit_lbi(refit=True),
+    "LBI, BIC": fit_lbi(selector="bic"),
+    "LBI, kappa = 5, EBIC": fit_lbi(kappa=5),
+    "ISS, EBIC": fit_lbi(kappa=np.inf),
     "lasso, refit, EBIC": fit_lasso_refit,
     "lasso, cross-validated": fit_lasso_cv,
 }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
 import sys
 import time
 import warnings
@@ -41,6 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CommandError as error:
         print(f"sparselbi: error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever reads, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return 0
 
 
@@ -48,8 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m sparselbi",
         description=(
-            "Trace the regularization path of a linear regression, choose points of it "
-            "by EBIC, BIC and AIC, print both and draw them. Without --data: the "
+            "Trace the regularization path of a linear regression, choose points of\n"
+            "it by EBIC, BIC and AIC, print both and draw them. Without --data: the\n"
             "diabetes data that come with scikit-learn."
         ),
         epilog=EPILOG,
@@ -297,18 +302,17 @@ def _draw(
 
 
 def _next_steps(options: argparse.Namespace) -> str:
-    steps = {
-        "python -m sparselbi --data FILE.csv --target COLUMN": "your own data",
-        "python -m sparselbi --kappa inf": "the exact path, without damping",
-        "sparselbi.LBI().fit(X, y).path_.plot()": "the same in Python, see README.md",
-    }
-    done = (options.data is not None, options.kappa == float("inf"), False)
-    lines = [
-        f"  {command:<51}  {what}"
-        for (command, what), seen in zip(steps.items(), done, strict=True)
-        if not seen
-    ]
-    return "\n".join(["Next:", *lines])
+    command, same_data = "python -m sparselbi", ""
+    steps = {}
+    if options.data is None:
+        steps["your own data"] = f"{command} --data FILE.csv --target COLUMN"
+    else:
+        data, target = shlex.quote(options.data), shlex.quote(options.target)
+        same_data = f" --data {data} --target {target}"
+    if options.kappa < float("inf"):
+        steps["exact, without damping"] = f"{command}{same_data} --kappa inf"
+    steps["in Python"] = "sparselbi.LBI().fit(X, y).path_.plot(), see README.md"
+    return "\n".join(["Next:", *(f"  {k:<24}{step}" for k, step in steps.items())])
 
 
 if __name__ == "__main__":

@@ -75,6 +75,17 @@ def jit(function):
         numba.config.CACHE_DIR = saved
 
 
+def inner(function):
+    """Compile `function` for calls from compiled code only.
+
+    Without an entry point from Python, and cached as part of its callers: unpacking the
+    arguments in Python would take longer to compile than the function itself.
+    """
+    return numba.njit(
+        nogil=True, fastmath=FASTMATH, no_cpython_wrapper=True, no_cfunc_wrapper=True
+    )(function)
+
+
 def formula(function):
     """Make `function` generic: it calls the method of its first argument's type.
 
@@ -90,7 +101,12 @@ def formula(function):
     call.__name__ = name
     call.__doc__ = function.__doc__
 
-    overload(call, strict=False, jit_options={"fastmath": FASTMATH})(
+    options = {
+        "fastmath": FASTMATH,
+        "no_cpython_wrapper": True,
+        "no_cfunc_wrapper": True,
+    }
+    overload(call, strict=False, jit_options=options)(
         lambda *args: getattr(args[0].instance_class, name)
     )
     return call

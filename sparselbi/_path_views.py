@@ -275,14 +275,13 @@ def plot(
         if largest[i] > 0
     }
     grey: dict[str, Any] = {"color": "0.75", "ls": "-", "lw": 0.8, "zorder": 1.5}
-    style = "steps-post" if steps else "default"
     ax.axhline(0.0, color="0.3", lw=0.8, zorder=1)
     for i in np.flatnonzero(largest).tolist():
         look = looks.get(i, grey)
         # Only where it moves: nothing is drawn over the zero line.
         rest = np.convolve(lines[i] != 0, [1, 1, 1], mode="same") == 0
         line = np.where(rest, np.nan, lines[i])
-        ax.plot(across, line, label=names[i], drawstyle=style, **look)
+        ax.plot(across, line, label=names[i], **look)
     ax.margins(x=0, y=0.07)
     ax.update_datalim([(across.min(), 0.0), (across.max(), 0.0)])
     ax.autoscale_view()
@@ -347,6 +346,8 @@ def _plotted_points(
     if steps and path.is_complete:  # the last step has no end
         across = np.r_[across, 1.15 * across[-1]]
         coefs = np.concatenate([coefs, coefs[-1:]])
+    if steps:  # every jump is a vertical line: two corners at one t
+        return np.repeat(across, 2)[1:], np.repeat(coefs, 2, axis=0)[:-1]
     return across, coefs
 
 

@@ -38,8 +38,8 @@ def degrees_of_freedom(
     least squares on a fixed support this is the number of coefficients. For paths that
     search for their support it is larger, because choosing also fits noise, and for
     shrunken coefficients smaller. So the size of the support is not the degrees of
-    freedom of an inverse scale space path: on pure noise (n = 100, p = 50) supports
-    with 1.2 features on average were measured to cost 7.7 degrees of freedom.
+    freedom of an inverse scale space path: on pure noise, supports with one or two
+    features on average cost several degrees of freedom.
 
     The covariance is estimated by adding noise of standard deviation
     ``perturbation * sigma`` to y, tracing the path again, and measuring how much of the

@@ -220,7 +220,7 @@ class InformationCriterion:
 
         index = _last_of_first_best_run(scores)
         ended = index == len(scores) - 1 and not path.is_complete
-        if ended and supports.candidates[index] < p:
+        if null > 0 and ended and supports.candidates[index] < p:
             notes.append(
                 "The best score is at the end of the traced path; a longer path "
                 "(t_max, max_features) may have a better one."

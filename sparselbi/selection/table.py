@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from numbers import Real
+from typing import Any
 
 from .base import FixedKnot, Selector
 from .information import InformationCriterion
@@ -15,7 +16,7 @@ SELECTORS: dict[str, Callable[[], Selector]] = {
 }
 
 
-def get_selector(spec: str | float | Selector) -> Selector:
+def get_selector(spec: Any) -> Selector:
     """Return the selector for a name, a number or a selector.
 
     Parameters
@@ -32,13 +33,14 @@ def get_selector(spec: str | float | Selector) -> Selector:
     if isinstance(spec, str) and spec in SELECTORS:
         return SELECTORS[spec]()
     if isinstance(spec, Real) and not isinstance(spec, bool):
-        if not spec >= 0:
+        value = float(spec)
+        if not value >= 0:
             raise ValueError(
                 f"selector={spec!r} must be a nonnegative number to be a value of t."
             )
-        return FixedKnot(float(spec))
+        return FixedKnot(value)
     if not isinstance(spec, type) and callable(getattr(spec, "select", None)):
-        return spec  # type: ignore[return-value]
+        return spec
     raise ValueError(
         f"selector={spec!r} is unknown; use one of {sorted(SELECTORS)}, a number (that "
         "value of t), or an object with a method select(path, problem=None), such as "

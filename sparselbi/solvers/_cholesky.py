@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from .._kernels import jit
+from .._kernels import inner
 
 # A column whose squared distance from the others is below this share of its own
 # squared norm is treated as depending on them.
 _DEPENDENT = 1e-12
 
 
-@jit
+@inner
 def append(factor, a, gram, members, new):
     """Extend the lower factor of the first `a` members by column `new`.
 
@@ -29,7 +29,7 @@ def append(factor, a, gram, members, new):
     return True
 
 
-@jit
+@inner
 def remove(factor, a, position):
     """Delete one row of the factor of size `a`; Givens rotations restore its shape."""
     for i in range(position, a - 1):
@@ -48,7 +48,7 @@ def remove(factor, a, position):
             factor[i, j + 1] = c * y - s * x
 
 
-@jit
+@inner
 def solve(factor, a, right):
     """Overwrite the first `a` entries of `right` with the solution."""
     for i in range(a):

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._kernels import formula, jit
+from .._kernels import formula, inner
 from ..losses.base import score, value
 from ..penalties.base import shrink
 from ._recording import support_changed
@@ -71,7 +71,7 @@ def is_saturated(model, limit):
     """Return whether the mean loss at the last gradient is below `limit`."""
 
 
-@jit
+@inner
 def _gram_gradient(gram, coef, coef_anchor, g_anchor, delta, g, a):
     """g = g_anchor - gram @ (coef - coef_anchor)"""
     for k in range(coef.shape[0]):
@@ -225,7 +225,7 @@ class GramModel(NamedTuple):
         return False
 
 
-@jit
+@inner
 def _norm2(v, omega):
     """Squared norm of weighted scores: a column x moves by at most norm(x) times it."""
     total = 0.0

@@ -2,14 +2,15 @@
 
 import numpy as np
 
-from .._kernels import jit
+from .._kernels import inner
 from ..penalties.base import crossing, shrink
 
-# Between knots at(t) stays within this fraction of the largest coefficient so far.
-TOLERANCE = 0.0025
+# Straight lines between knots stay within this fraction of the largest coefficient so
+# far, both on the standardized and on the original scale of the columns.
+TOLERANCE = 0.0015
 
 
-@jit
+@inner
 def support_changed(coef, coef_before, weight, a, entrywise):
     """Whether a penalized coefficient became or ceased to be zero, or flipped.
 
@@ -25,7 +26,7 @@ def support_changed(coef, coef_before, weight, a, entrywise):
     return changed > 0
 
 
-@jit
+@inner
 def support_size(work, a):
     size = 0
     for i in range(a):
@@ -36,7 +37,7 @@ def support_size(work, a):
     return size
 
 
-@jit
+@inner
 def write_events(penalty, work, cone, record, states, t_before, t):
     s = states[0]
     for k in range(work.z.shape[0]):
@@ -48,10 +49,14 @@ def write_events(penalty, work, cone, record, states, t_before, t):
                 continue
             low, high = work.low[i], work.high[i]
             if p != 0.0:
-                back = crossing(
-                    penalty, work.z, work.z_before, work.weight, k, i, low, high
-                )
-                cone.left[k, i] = t - back * (t - t_before)
+                if flipped:  # through the whole interval of zeros
+                    a = abs(work.z_before[k, i])
+                    there = (a - work.weight[i]) / (a + abs(work.z[k, i]))
+                else:
+                    there = crossing(
+                        penalty, work.z_before, work.z, work.weight, k, i, low, high
+                    )
+                cone.left[k, i] = t_before + there * (t - t_before)
                 _write_event(work, record, states, cone.left[k, i], k, i, -1, p)
             if c != 0.0:
                 there = crossing(
@@ -61,7 +66,7 @@ def write_events(penalty, work, cone, record, states, t_before, t):
                 _write_event(work, record, states, cone.entered[k, i], k, i, 1, c)
 
 
-@jit
+@inner
 def _write_event(work, record, states, t, k, i, kind, coef):
     s = states[0]
     e = s.n_events
@@ -73,7 +78,7 @@ def _write_event(work, record, states, t, k, i, kind, coef):
     s.n_events += 1
 
 
-@jit
+@inner
 def interpolate(penalty, work, cone, kappa, a, t_before, t, t_after):
     """Coefficients at t between two iterates: the dual is linear there."""
     share = (t - t_before) / (t_after - t_before) if t_after > t_before else 1.0
@@ -85,7 +90,7 @@ def interpolate(penalty, work, cone, kappa, a, t_before, t, t_after):
     shrink(penalty, z, work.weight, work.ptr[: n_blocks + 1], kappa, cone.scratch)
 
 
-@jit
+@inner
 def write_row(work, cone, record, states, t, coef):
     """Write a knot and start every cone there."""
     s = states[0]
@@ -105,7 +110,7 @@ def write_row(work, cone, record, states, t, coef):
     s.t_row = t
 
 
-@jit
+@inner
 def look(work, cone, record, states, t, coef):
     """Compare the coefficients at t with straight lines from the last knot.
 
@@ -132,15 +137,18 @@ def look(work, cone, record, states, t, coef):
             )
     if missed and s.t_look > s.t_row:
         write_row(work, cone, record, states, s.t_look, cone.sample)
-    top = s.scale
     for k in range(K):
         for i in range(s.a):
-            top = max(top, abs(coef[k, i]))
-    s.scale = top
-    slack = TOLERANCE * top
+            size = abs(coef[k, i])
+            s.top = max(s.top, size)
+            s.top_original = max(s.top_original, size * work.unit[i])
     for k in range(K):
         for i in range(s.a):
             c = coef[k, i]
+            slack = s.top
+            if work.unit[i] > 0.0:
+                slack = min(slack, s.top_original / work.unit[i])
+            slack *= TOLERANCE
             if c == 0.0 and work.weight[i] > 0.0:
                 cone.live[k, i] = False
             else:

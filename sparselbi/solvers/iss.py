@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._kernels import jit
+from .._kernels import inner, jit
 from ..problem import check_positive
 from ._anchor import Anchor
 from ._cholesky import append, remove, solve
@@ -167,7 +167,7 @@ def _rounding(size, norm, coef):
     return _ROUNDING * size
 
 
-@jit
+@inner
 def _fit_signed(gram, weight, work, a, tolerance, norm):
     """Least squares on the columns with a sign, coefficients of that sign or zero.
 

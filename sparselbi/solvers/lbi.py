@@ -10,7 +10,7 @@ those of the plain loop up to rounding.
 
 import numpy as np
 
-from .._kernels import jit
+from .._kernels import inner, jit
 from ..losses.fit import weighted_score
 from ..penalties.base import horizon, shrink
 from ..problem import check_positive
@@ -249,15 +249,12 @@ def _lbi_loop(model, penalty, work, tracked, cone, record, states):
             s.look_beyond = reach + s.step <= certified
             s.m_due = s.m + max(1, int(min(time / s.step, 1e15)) + s.look_beyond)
 
-        s.m_before = s.m
+        m = s.m_before = s.m
         if s.still:
             # The score is constant: jump to the last step at which nothing can enter.
             last = int((record.grid[-1] - s.t_start) / s.step) + 1
             s.m = max(s.m + 1, min(s.m_due - s.look_beyond, last))
-            for k in range(K):
-                for i in range(a):
-                    work.z_before[k, i] = work.z[k, i]
-                    work.coef_before[k, i] = work.coef[k, i]
+            _stand_still(work, a)
             s.still = False
             s.due = True
             continue
@@ -266,12 +263,23 @@ def _lbi_loop(model, penalty, work, tracked, cone, record, states):
         m_end = min(m_end, min(m_grid, m_stop))
         if advance(model, penalty, work, states, m_end):
             return NONFINITE
-        s.m_before = max(s.m - 1, s.m_before)
+        if s.m == m:  # the step was refused
+            _stand_still(work, a)
+        s.m_before = max(s.m - 1, m)
         s.over = s.due and not s.still
         s.due |= s.m >= s.m_due
 
 
-@jit
+@inner
+def _stand_still(work, a):
+    """Make the previous iterate equal to the present one."""
+    for k in range(work.z.shape[0]):
+        for i in range(a):
+            work.z_before[k, i] = work.z[k, i]
+            work.coef_before[k, i] = work.coef[k, i]
+
+
+@inner
 def _candidate_reach(model, penalty, work, tracked, states, rate):
     """Least time in which a candidate may reach its threshold."""
     s = states[0]
@@ -295,7 +303,7 @@ def _candidate_reach(model, penalty, work, tracked, states, rate):
     return least
 
 
-@jit
+@inner
 def _enter(model, penalty, work, tracked, states):
     """Step the candidates that are beyond their threshold now."""
     s = states[0]
@@ -325,6 +333,7 @@ def _enter(model, penalty, work, tracked, states):
             work.low[i] = start
             work.high[i] = start + high - low
             work.weight[i] = tracked.weight[t]
+            work.unit[i] = tracked.unit[t]
             for k in range(K):
                 work.z[k, i] = tracked.dual[k, t]
                 work.z_before[k, i] = tracked.dual[k, t] - s.step * tracked.slope[k, t]
@@ -337,7 +346,7 @@ def _enter(model, penalty, work, tracked, states):
     return joined
 
 
-@jit
+@inner
 def _is_stable(gram, a, limit):
     """Check that the Gram matrix of the stepped columns has a norm below `limit`."""
     largest = 0.0
@@ -438,9 +447,11 @@ class _Trace:
         slope = np.ascontiguousarray(anchor.g[:, anchor.features])
         coef = anchor.coef[:, anchor.features]
         weight = problem.weights[anchor.features]
+        unit = np.append(1.0 / problem.x_scale, 0.0)[anchor.features]
         self.tracked = Tracked(
             ptr=anchor.ptr,
             weight=weight,
+            unit=unit,
             norm=anchor.norm,
             stepped=np.arange(len(anchor.norm)) < active,
             dual=np.zeros((K, T)),
@@ -454,7 +465,7 @@ class _Trace:
         self.recorder.allocate(K, T)
         self.work = work = new_work(K, T, anchor.ptr, active)
         a = int(anchor.ptr[active])
-        work.weight[:a] = weight[:a]
+        work.weight[:a], work.unit[:a] = weight[:a], unit[:a]
         work.z[:, :a] = work.z_before[:, :a] = dual[:, :a]
         work.coef[:, :a] = work.coef_before[:, :a] = coef[:, :a]
         work.coef_anchor[:, :a] = coef[:, :a]

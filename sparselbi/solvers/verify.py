@@ -94,7 +94,7 @@ def _check_same_problem(path, problem):
         "penalty": (path.penalty, problem.penalty),
     }
     for what, (of_path, of_problem) in pairs.items():
-        if of_path != of_problem:
+        if (type(of_path), of_path) != (type(of_problem), of_problem):
             raise ValueError(
                 f"path has {what} {of_path}, but problem {of_problem}; give the "
                 "problem that the path was traced on."
@@ -151,12 +151,14 @@ def _verify_lbi(path, problem, coefs, intercepts):
     weight = problem.weights[features]
     reported = np.zeros((len(path), problem.n_outputs, len(problem.weights)))
     reported[:, :, path.active_features] = coefs
-    if problem.has_intercept_column:
-        reported[:, :, n_features] = intercepts
     reported = reported[:, :, features]
     kappa = path.kappa_raw
-    z = start * drift[:, features]
-    z[:, weight == 0] = reported[0][:, weight == 0] / kappa
+    # Nothing moves before the first knot but the duals of penalized columns.
+    null = np.zeros_like(drift)
+    null[:, problem.unpenalized] = problem.null_coef
+    if problem.has_intercept_column:
+        null[:, n_features] = problem.null_intercept
+    z = np.where(weight == 0, null[:, features] / kappa, start * drift[:, features])
     walk = _Walk(problem, features, z, kappa, path.step_size, ptr)
 
     penalized = features < n_features

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -62,8 +64,6 @@ def test_fixed_knot_must_be_a_number(value):
 
 
 def test_fixed_knot_beyond_the_traced_range():
-    import dataclasses
-
     data = make_data(n=40, p=6)
     path = support_path(Problem(data.X, data.y), [[], [0], [0, 1]])
     path = dataclasses.replace(path, status="t_max")
