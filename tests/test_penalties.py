@@ -194,6 +194,15 @@ def test_crossing_lands_on_the_threshold(name, positive, enters):
     assert seen > 100
 
 
+def test_crossing_of_a_jump_over_both_thresholds():
+    """From 3 to -2: it leaves at +1, two fifths of the way, and enters at -1."""
+    high, low, weight = np.array([[3.0]]), np.array([[-2.0]]), np.ones(1)
+    enters = crossing(L1(), high, low, weight, 0, 0, 0, 1)
+    leaves = 1 - crossing(L1(), low, high, weight, 0, 0, 0, 1)
+    assert enters == pytest.approx(0.8)
+    assert leaves == pytest.approx(0.4)
+
+
 def test_get_penalty():
     assert get_penalty("l1") == L1()
     assert get_penalty("group", positive=True) == Group(positive=True)

@@ -18,8 +18,9 @@ from .. import startup
 from . import datasets, measure, objective, report
 from .solvers import SOLVERS
 
-# The largest error that passes; paths that fail are reported as wrong.
-ALLOWED = {"lbi": 1e-9, "iss": 1e-9}
+# The largest error that passes; beyond it a path is reported as wrong. Two programs
+# that take 300000 steps in different orders of summation differ by about 1e-9.
+ALLOWED = {"lbi": 1e-8, "iss": 1e-9}
 
 
 class Row(NamedTuple):

@@ -249,6 +249,7 @@ def plot(tasks, rows, path):
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator
 
     timed = [row for row in rows if row.seconds]
     solvers = list(dict.fromkeys(row.solver for row in rows))
@@ -273,19 +274,22 @@ def plot(tasks, rows, path):
                 continue
             median, low, high = quartiles(row.seconds)
             colour = "tab:red" if name.startswith("sparselbi") else "tab:gray"
-            ax.hlines(height, low, high, color=colour, linewidth=2)
-            ax.plot(
+            ax.errorbar(
                 median,
                 height,
-                "o",
+                xerr=[[median - low], [high - median]],
+                fmt="o",
                 color=colour,
-                markersize=6,
+                capsize=3,
+                markersize=5,
                 markerfacecolor="white" if row.part < 1 else colour,
             )
         ax.set_title(case, fontsize=9)
         ax.set_xscale("log")
-        ax.grid(True, axis="x", alpha=0.3)
-    axes[0, 0].set_yticks(range(len(solvers)), solvers, fontsize=8)
+        ax.grid(True, axis="x", alpha=0.4)
+        ax.xaxis.set_major_locator(LogLocator(numticks=12))
+        ax.tick_params(labelsize=8)
+    axes[0, 0].set_yticks(range(len(solvers)), solvers)
     axes[0, 0].invert_yaxis()
     figure.supxlabel(
         "seconds for the path: median and quartiles (open: extrapolated)", fontsize=9

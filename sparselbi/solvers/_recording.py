@@ -5,8 +5,8 @@ import numpy as np
 from .._kernels import inner
 from ..penalties.base import crossing, shrink
 
-# Straight lines between knots stay within this fraction of the largest coefficient so
-# far, both on the standardized and on the original scale of the columns.
+# Straight lines between knots stay within this fraction of the largest (standardized)
+# coefficient so far at every look; between looks a little more is possible.
 TOLERANCE = 0.0015
 
 
@@ -139,16 +139,11 @@ def look(work, cone, record, states, t, coef):
         write_row(work, cone, record, states, s.t_look, cone.sample)
     for k in range(K):
         for i in range(s.a):
-            size = abs(coef[k, i])
-            s.top = max(s.top, size)
-            s.top_original = max(s.top_original, size * work.unit[i])
+            s.top = max(s.top, abs(coef[k, i]))
+    slack = TOLERANCE * s.top
     for k in range(K):
         for i in range(s.a):
             c = coef[k, i]
-            slack = s.top
-            if work.unit[i] > 0.0:
-                slack = min(slack, s.top_original / work.unit[i])
-            slack *= TOLERANCE
             if c == 0.0 and work.weight[i] > 0.0:
                 cone.live[k, i] = False
             else:

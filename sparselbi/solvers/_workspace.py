@@ -16,7 +16,6 @@ class Work(NamedTuple):
     high: np.ndarray  # (T,) one past the last position of its block
     ptr: np.ndarray  # (T + 1,) block boundaries
     weight: np.ndarray  # (T,) thresholds
-    unit: np.ndarray  # (T,) original coefficient per standardized one, 0: intercept
     gram: np.ndarray  # (T, T)
     z: np.ndarray  # (K, T)
     z_before: np.ndarray
@@ -49,7 +48,6 @@ class Tracked(NamedTuple):
 
     ptr: np.ndarray  # (B + 1,)
     weight: np.ndarray  # (T,)
-    unit: np.ndarray  # (T,)
     norm: np.ndarray  # (B,)
     stepped: np.ndarray  # (B,)
     dual: np.ndarray  # (K, T) scratch: present dual of candidates
@@ -111,7 +109,6 @@ STATE = np.dtype(
         ("t_look", "f8"),
         ("t_row", "f8"),
         ("top", "f8"),  # largest coefficient so far
-        ("top_original", "f8"),  # the same on the original scale
         ("chunk", "i8"),
     ]
 )
@@ -141,7 +138,7 @@ def new_work(n_outputs, n_tracked, ptr, n_blocks):
     matrices = {
         name: np.zeros((K, T))
         for name in Work._fields
-        if name not in ("column", "low", "high", "ptr", "weight", "unit", "gram")
+        if name not in ("column", "low", "high", "ptr", "weight", "gram")
     }
     return Work(
         column=np.arange(T),
@@ -149,7 +146,6 @@ def new_work(n_outputs, n_tracked, ptr, n_blocks):
         high=high,
         ptr=own_ptr,
         weight=np.zeros(T),
-        unit=np.zeros(T),
         gram=np.zeros((T, T)),
         **matrices,
     )

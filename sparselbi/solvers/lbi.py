@@ -333,7 +333,6 @@ def _enter(model, penalty, work, tracked, states):
             work.low[i] = start
             work.high[i] = start + high - low
             work.weight[i] = tracked.weight[t]
-            work.unit[i] = tracked.unit[t]
             for k in range(K):
                 work.z[k, i] = tracked.dual[k, t]
                 work.z_before[k, i] = tracked.dual[k, t] - s.step * tracked.slope[k, t]
@@ -447,11 +446,9 @@ class _Trace:
         slope = np.ascontiguousarray(anchor.g[:, anchor.features])
         coef = anchor.coef[:, anchor.features]
         weight = problem.weights[anchor.features]
-        unit = np.append(1.0 / problem.x_scale, 0.0)[anchor.features]
         self.tracked = Tracked(
             ptr=anchor.ptr,
             weight=weight,
-            unit=unit,
             norm=anchor.norm,
             stepped=np.arange(len(anchor.norm)) < active,
             dual=np.zeros((K, T)),
@@ -465,7 +462,7 @@ class _Trace:
         self.recorder.allocate(K, T)
         self.work = work = new_work(K, T, anchor.ptr, active)
         a = int(anchor.ptr[active])
-        work.weight[:a], work.unit[:a] = weight[:a], unit[:a]
+        work.weight[:a] = weight[:a]
         work.z[:, :a] = work.z_before[:, :a] = dual[:, :a]
         work.coef[:, :a] = work.coef_before[:, :a] = coef[:, :a]
         work.coef_anchor[:, :a] = coef[:, :a]
