@@ -107,7 +107,7 @@ def main(arguments=None):
     parser.add_argument("--seeds", type=int, default=40)
     seeds = parser.parse_args(arguments).seeds
     tables = {name: study(size, seeds) for name, size in STRENGTHS.items()}
-    head = " | ".join(f"true | false | {name}: error" for name in tables)
+    head = " | ".join(f"{name}: true | false | error" for name in tables)
     print(f"| method | {head} |")
     print("|---|" + "---|" * (3 * len(tables)))
     for method in next(iter(tables.values())):

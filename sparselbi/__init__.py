@@ -20,7 +20,15 @@ _HOME = {
     "lbi_path": "sparselbi.solvers",
     "warmup": "sparselbi.solvers",
 }
-_SUBPACKAGES = ("datasets", "estimators", "losses", "penalties", "selection", "solvers")
+_SUBPACKAGES = (
+    "datasets",
+    "estimators",
+    "losses",
+    "penalties",
+    "plotting",
+    "selection",
+    "solvers",
+)
 
 __all__ = ["__version__", *sorted(_HOME), *_SUBPACKAGES]  # noqa: PLE0604
 

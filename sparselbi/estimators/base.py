@@ -47,8 +47,8 @@ class BaseRegularizationPathEstimator(BaseEstimator):
         Warns
         -----
         UserWarning
-            If the selection has something to say (``selection_.message``), for
-            example that a rule could not be applied as asked.
+            If a selection rule could not be applied as asked; ``selection_.message``
+            says which one was used instead.
         """
         selector = get_selector(self.selector)  # a bad name fails before the work
         X, y = self._check(X, y)
@@ -158,7 +158,7 @@ class BaseRegularizationPathEstimator(BaseEstimator):
 
 def _choose(selector, path, problem):
     selection = selector.select(path, problem)
-    if selection.message:
+    if selection.fallback:
         warnings.warn(selection.message, UserWarning, stacklevel=3)
     return selection
 

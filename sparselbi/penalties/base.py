@@ -2,7 +2,7 @@
 
 A penalty is an immutable ``NamedTuple``. It acts on duals ``z`` of shape
 (n_outputs, n_columns), cut into blocks of neighbouring columns by ``ptr`` (block b is
-columns ptr[b] to ptr[b + 1]; columns outside ptr[0]:ptr[-1] are left alone), with one
+columns ptr[b] to ptr[b + 1], ptr[0] is 0; columns from ptr[-1] on are left alone), with one
 threshold ``weight`` per column. The coefficients of a block are zero as long as its
 dual stays within the threshold.
 """

@@ -24,18 +24,22 @@ class L1(NamedTuple):
     __hash__ = typed_hash
 
     def shrink(penalty, z, weight, ptr, kappa, out):  # noqa: N805
+        # z minus its projection on the interval of zeros; written so that it vectorizes.
+        n = ptr[len(ptr) - 1]
         for k in range(z.shape[0]):
-            for j in range(ptr[0], ptr[len(ptr) - 1]):
-                up = max(z[k, j] - weight[j], 0.0)
-                down = max(-z[k, j] - weight[j], 0.0)
-                if penalty.positive and weight[j] > 0.0:
-                    down = 0.0
-                out[k, j] = kappa * (up - down)
+            for j in range(n):
+                v = z[k, j]
+                rest = v if v < weight[j] else weight[j]
+                if not penalty.positive:
+                    rest = rest if rest > -weight[j] else -weight[j]
+                elif weight[j] == 0.0:
+                    rest = 0.0
+                out[k, j] = kappa * (v - rest)
 
     def horizon(penalty, z, g, slack, weight, ptr, out):  # noqa: N805
-        for j in range(ptr[0], ptr[len(ptr) - 1]):
+        for j in range(ptr[len(ptr) - 1]):
             least = np.inf
-            extra = slack[j - ptr[0]]
+            extra = slack[j]
             if weight[j] < np.inf:
                 for k in range(z.shape[0]):
                     speed = max(g[k, j], 0.0) + extra
@@ -51,7 +55,7 @@ class L1(NamedTuple):
                             least = 0.0
                         elif speed > 0.0:
                             least = min(least, room / speed)
-            out[j - ptr[0]] = least
+            out[j] = least
 
     def crossing(penalty, before, after, weight, row, column, low, high):  # noqa: N805
         a = before[row, column]

@@ -34,6 +34,9 @@ class Selection:
     message : str
         What the reader has to know, above all when a rule could not be applied as
         asked. Empty if there is nothing to say.
+    fallback : bool
+        Whether another rule than the one asked for was used; estimators then show
+        `message` as a warning.
     """
 
     rule: str
@@ -42,6 +45,7 @@ class Selection:
     scores: NDArray[np.float64]
     quantities: dict[str, Any]
     message: str = ""
+    fallback: bool = False
 
     def __repr__(self) -> str:
         where = f"{self.knot:.6g} (index {self.index} of {len(self.scores)} knots)"

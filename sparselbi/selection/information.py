@@ -218,17 +218,18 @@ class InformationCriterion:
         if gamma > 0:
             scores += 2 * gamma * _log_binomial(p, supports.candidates)
 
+        if null == 0:
+            notes.append(
+                "The null model leaves no deviance (constant y): nothing can be "
+                "scored, the null model is reported."
+            )
+        fallback = bool(notes)
         index = _last_of_first_best_run(scores)
         ended = index == len(scores) - 1 and not path.is_complete
         if null > 0 and ended and supports.candidates[index] < p:
             notes.append(
                 "The best score is at the end of the traced path; a longer path "
                 "(t_max, max_features) may have a better one."
-            )
-        if null == 0:
-            notes.append(
-                "The null model leaves no deviance (constant y): nothing can be "
-                "scored, the null model is reported."
             )
         if variance is None and not path.loss.saturates and null > 0:
             variance = float(deviance[index] / n)
@@ -261,6 +262,7 @@ class InformationCriterion:
                 "knots_saturated": int((saturated & (size <= cap)).sum()),
             },
             message=" ".join(notes),
+            fallback=fallback,
         )
 
     def _check(self, path: RegularizationPath) -> None:

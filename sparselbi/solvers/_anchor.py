@@ -123,4 +123,4 @@ class Anchor:
         self.z = self.z + elapsed * self.g + products[:k]
         self.g = products[k:]
         # Balance the two limits: too low a rate spends the budget before the time is up.
-        self.rate *= 1.6 if out_of_budget else 0.7
+        self.rate *= 2.0 if out_of_budget else 0.5

@@ -122,15 +122,13 @@ def test_penalty_factors(data):
     assert (model.path_.coefs[:, 7] != 0).all()
 
 
-def test_huber_ignores_an_outlier_that_squares_do_not():
+def test_huber_paths_ignore_outliers_that_squares_follow():
     X, y, _ = make_data(n=60)
     far = y + 1e3
-    far[[3, 5]] += 100
-    clean = LBI(loss="huber").fit(X, y)
-    robust = LBI(loss="huber").fit(X, far)
-    print(clean.coef_, robust.coef_, LBI().fit(X, far).coef_)
-    assert relative_gap(robust.coef_, clean.coef_) < 0.2
-    assert relative_gap(LBI().fit(X, far).coef_, clean.coef_) > 0.5
+    far[[3, 5]] += 1e4
+    clean = LBI(loss="huber").path(X, y).coef(-1)
+    assert relative_gap(LBI(loss="huber").path(X, far).coef(-1), clean) < 0.5
+    assert relative_gap(LBI().path(X, far).coef(-1), clean) > 50
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -250,8 +248,9 @@ def test_a_rule_that_could_not_be_applied_is_said():
     with pytest.warns(UserWarning, match="variance='full' could not be applied"):
         model = LBI(selector=selector).fit(X, y)
     assert "could not be applied" in model.selection_.message
-    with pytest.warns(UserWarning, match="end of the traced path"):
-        LBI(max_features=1, selector="aic").fit(*diabetes())
+    # no warning: nothing was replaced, and a good path may well end with its best fit
+    short = LBI(max_features=1, selector="aic").fit(*diabetes())
+    assert "end of the traced path" in short.selection_.message
 
 
 # ------------------------------------------------------- what must not change a result
