@@ -227,6 +227,12 @@ class PlainPath(NamedTuple):
                 excess = norm - w[block[0]]
                 excess[0] = min(excess[0], 0.0)
                 on = excess > 0
+                if self.positive:  # entry by entry; the time is good to one step
+                    entries = on[:, None, None] & (v[:, :, block] > 0)
+                    for k, q, i in np.argwhere(entries[1:] != entries[:-1]):
+                        time = self.t[k] + 0.5 * self.step_size
+                        found.append((time, block[i], q, 1, bool(entries[k + 1, q, i])))
+                    continue
                 for k in np.flatnonzero(on[1:] != on[:-1]):
                     a, b = excess[k], excess[k + 1]
                     time = self.t[k] + self.step_size * a / (a - b)

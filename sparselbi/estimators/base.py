@@ -141,7 +141,9 @@ class BaseRegularizationPathEstimator(BaseEstimator):
         self.path_ = path
         self.selection_ = selection
         self.coef_ = coef
-        self.intercept_ = np.array(intercept) if np.ndim(intercept) else float(intercept)
+        self.intercept_ = (
+            np.array(intercept) if np.ndim(intercept) else float(intercept)
+        )
         self.n_iter_ = path.n_iter
 
     def _linear_predictor(self, X):

@@ -9,7 +9,7 @@ import numpy as np
 from .base import time_to_threshold
 
 # Blocks to watch beside the active ones.
-N_CANDIDATES = 32
+N_CANDIDATES = 64
 
 
 class Anchor:

@@ -116,8 +116,7 @@ STATE = np.dtype(
 
 def new_state(**values):
     """Return the state record (an array of one element) with the given values."""
-    # A record array: its elements have attributes with and without compilation.
-    state = np.zeros(1, STATE).view(np.recarray)
+    state = np.zeros(1, STATE)
     for name, value in values.items():
         state[name] = value
     state["t_look"] = state["t_row"] = -np.inf

@@ -21,18 +21,14 @@ def time_to_threshold(problem, z, g, slack):
 
     Unpenalized blocks get infinity: they have no threshold to reach.
     """
-    order, ptr = problem.block_features, problem.block_ptr
+    order, ptr, weights = problem.block_features, problem.block_ptr, problem.weights
+    if len(ptr) <= len(order):  # some block has several columns: make them neighbours
+        z = np.ascontiguousarray(z[:, order])
+        g = np.ascontiguousarray(g[:, order])
+        weights = weights[order]
     out = np.empty(len(ptr) - 1)
-    _horizon(
-        problem.penalty,
-        np.ascontiguousarray(z[:, order]),
-        np.ascontiguousarray(g[:, order]),
-        slack,
-        problem.weights[order],
-        ptr,
-        out,
-    )
-    out[problem.weights[order[ptr[:-1]]] == 0] = np.inf
+    _horizon(problem.penalty, z, g, slack, weights, ptr, out)
+    out[weights[ptr[:-1]] == 0] = np.inf
     return out
 
 

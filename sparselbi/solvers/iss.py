@@ -294,7 +294,7 @@ class _Trace:
         self.anchor = Anchor(
             problem, np.zeros_like(g), g, coef, 0.15 * size, weighted=True
         )
-        self.state = np.zeros(1, _STATE).view(np.recarray)
+        self.state = np.zeros(1, _STATE)
         self.state["end"], self.state["size"] = end, size
         self.state["limit"] = limit
         self.state["n_free"] = len(problem.unpenalized)
@@ -315,7 +315,7 @@ class _Trace:
                     self.problem.weights[self.anchor.features],
                     self.problem.penalty.positive,
                     self.work,
-                    self.state,
+                    self.state.view(np.recarray),
                     self.knots,
                     self.coefs,
                 )

@@ -429,7 +429,8 @@ class _Trace:
                     self.tracked,
                     self.cone,
                     self.recorder.arrays,
-                    self.state,
+                    # Its elements have attributes with and without compilation.
+                    self.state.view(np.recarray),
                 )
                 self.recorder.flush(self.state, self.work.column, self.anchor.features)
             if status != ANCHOR:

@@ -57,20 +57,24 @@ def plain(X, y, path, loss="squared", penalty="l1", **settings):
 
 
 def gaps(path, twin, times=None):
-    """Largest differences (coef, intercept) relative to the largest coefficient."""
+    """Largest differences of coefficients and intercepts, in standardized units.
+
+    Relative to the largest coefficient; the intercept is that of centred columns.
+    """
     if times is None:
         coefs, intercepts = path_rows(path)
         pairs = zip(path.knots, coefs, intercepts, strict=True)
     else:
         pairs = ((t, *point_rows(path, t)) for t in times)
-    top = np.max(np.abs(path.active_coefs))
+    top = np.max(np.abs(path_rows(path)[0] * twin.frame.scale))
     coef_gap = intercept_gap = 0.0
     for t, coef, intercept in pairs:
         expected, expected_intercept = twin.at(t)
-        coef_gap = max(coef_gap, np.max(np.abs(coef - expected)))
-        size = np.max(np.abs(intercept - expected_intercept))
-        intercept_gap = max(intercept_gap, size / max(1, np.abs(intercept).max()))
-    return coef_gap / top, intercept_gap
+        difference = coef - expected
+        coef_gap = max(coef_gap, np.max(np.abs(difference * twin.frame.scale)))
+        centred = intercept - expected_intercept + difference @ twin.frame.center
+        intercept_gap = max(intercept_gap, np.max(np.abs(centred)))
+    return coef_gap / top, intercept_gap / top
 
 
 def between(path, n=3, seed=0):
@@ -152,18 +156,19 @@ def test_equals_the_plain_loop(loss, penalty, variant, fit_intercept):
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("penalty", PENALTIES)
-def test_events_are_the_changes_of_the_support(loss, penalty):
+@pytest.mark.parametrize("positive", [False, True])
+def test_events_are_the_changes_of_the_support(loss, penalty, positive):
     data = make_data(loss, n=30, p=12, correlation=0.8, seed=3)
-    groups = GROUPS if penalty == "group" else None
-    problem = Problem(data.X, data.y, make_loss(loss), penalty, groups=groups)
-    path = trace(problem)
-    twin = plain(data.X, data.y, path, loss, penalty, groups=groups)
+    options = {"groups": GROUPS if penalty == "group" else None}
+    structure = get_penalty(penalty, positive)
+    path = trace(Problem(data.X, data.y, make_loss(loss), structure, **options))
+    twin = plain(data.X, data.y, path, loss, penalty, positive=positive, **options)
     changes = [c for c in twin.changes() if c[0] <= path.knots[-1]]
-    assert len(changes) >= 4
+    assert len(changes) >= 3
     assert path.events["t"][0] == pytest.approx(path.t0, rel=1e-14)
     assert len(path.events) == len(changes)
     # neighbours may be closer than a step: compare coefficient by coefficient
-    several = loss == "multinomial" and penalty == "l1"
+    several = loss == "multinomial" and (penalty == "l1" or positive)
     for feature, output in {(c[1], c[2]) for c in changes}:
         mine = path.events[path.events["feature"] == feature]
         if several:
@@ -194,9 +199,8 @@ def test_between_knots_on_diabetes(kappa):
         n_steps=int((end - path.t0) / path.step_size) + 1,
     )
     times = between(path, n=4)
+    assert max(gaps(path, twin, times[times <= end])) < 5e-3
     top = np.max(np.abs(path.active_coefs))
-    for t in times[times <= end]:
-        assert np.max(np.abs(point_rows(path, t)[0] - twin.at(t)[0])) <= 5e-3 * top
     for k, t in enumerate(path.knots[path.knots <= end]):
         gap = np.max(np.abs(path.coefs[k] - twin.at(t)[0]))
         assert gap <= 1e-9 * top
@@ -572,6 +576,26 @@ def test_scaled_response(seed, factor):
         two.coefs / factor, one.coefs, rtol=1e-7, atol=1e-8 * np.abs(one.coefs).max()
     )
     np.testing.assert_allclose(two.intercepts / factor, one.intercepts, rtol=1e-8)
+
+
+@pytest.mark.parametrize("loss", ["squared", "huber"])
+@pytest.mark.parametrize("shift", [1e3, 1e6])
+def test_shifted_response(loss, shift):
+    """y + c moves the intercept by c and nothing else, at and between the knots."""
+    data = make_data(loss)
+    one = trace(Problem(data.X, data.y, make_loss(loss)))
+    problem = Problem(data.X, data.y + shift, make_loss(loss))
+    two = trace(problem, t_max=one.knots[-1])
+    i, j = common_knots(one, two)
+    np.testing.assert_allclose(two.coefs[j], one.coefs[i], atol=1e-12 * shift)
+    np.testing.assert_allclose(two.intercepts[j] - shift, one.intercepts[i], rtol=1e-6)
+    twin = plain(data.X, data.y, one, loss)
+    times = between(two)
+    twin_shifted = twin._replace(
+        z_intercept=twin.z_intercept
+        + (shift / twin.kappa_raw if loss == "huber" else shift)
+    )
+    assert max(gaps(two, twin_shifted, times)) < 5e-3
 
 
 @pytest.mark.parametrize("loss", LOSSES)
