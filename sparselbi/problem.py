@@ -1,7 +1,6 @@
 """The question: X, y, loss, penalty, weights, intercept. Checked once, here."""
 
 import copy
-import numbers
 
 import numpy as np
 from scipy import sparse
@@ -108,13 +107,13 @@ class Problem:
         self.x_mean = mean if self.fit_intercept else np.zeros_like(mean)
         self.usable = (rms > _CONSTANT * np.abs(mean)) & np.isfinite(factor)
         # An infinite scale makes a column exactly zero: it can never enter.
-        self.x_scale = np.where(
-            self.usable, rms if self.standardize else 1.0, np.inf
-        )
+        self.x_scale = np.where(self.usable, rms if self.standardize else 1.0, np.inf)
         norms = np.divide(rms, self.x_scale, out=np.zeros_like(rms), where=self.usable)
-        self.s_X = float(np.sqrt(np.mean(norms[self.usable] ** 2))) if (
-            self.usable.any()
-        ) else 1.0
+        self.s_X = (
+            float(np.sqrt(np.mean(norms[self.usable] ** 2)))
+            if (self.usable.any())
+            else 1.0
+        )
         self._column_norms = norms
 
     def _set_response(self, y, loss, weight):
@@ -165,9 +164,7 @@ class Problem:
         self.block_ptr = np.append(0, np.cumsum(counts))
         weights = np.append(factor, np.zeros(extra))
         if self.penalty.grouped:
-            low = np.minimum.reduceat(
-                weights[self.block_features], self.block_ptr[:-1]
-            )
+            low = np.minimum.reduceat(weights[self.block_features], self.block_ptr[:-1])
             high = np.maximum.reduceat(
                 weights[self.block_features], self.block_ptr[:-1]
             )
@@ -386,7 +383,7 @@ def _check_factor(penalty_factor, n_features):
 def check_positive(name, value, *, allow_inf=False):
     """Return `value` as a float if it is a positive number, or explain."""
     if (
-        isinstance(value, numbers.Real)
+        isinstance(value, (int, float, np.integer, np.floating))
         and not isinstance(value, bool)
         and (0 < value < np.inf or (allow_inf and value == np.inf))
     ):
@@ -407,7 +404,7 @@ def _null_intercept(problem, newton):
     return newton
 
 
-# -- products that respect layout and dtype ----------------------------------------------
+# -- products that respect layout and dtype --------------------------------------------
 
 
 def _row_blocks(X):
@@ -459,7 +456,7 @@ def _take_columns(X, features):
     return X[:, features].T.astype(np.float64, order="C")
 
 
-# -- weighted column means and variances --------------------------------------------------
+# -- weighted column means and variances -----------------------------------------------
 
 
 def _moments(X, omega):

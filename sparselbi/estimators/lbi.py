@@ -1,12 +1,13 @@
 """Sparse regression by Linearized Bregman Iteration."""
 
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from sklearn.base import RegressorMixin
 
 from ..losses import get_loss
-from ..penalties import Group, L1
+from ..penalties import L1, Group
 from ..problem import Problem
 from ..solvers import iss_path, lbi_path
 from .base import BaseRegularizationPathEstimator
@@ -63,9 +64,9 @@ class LBI(RegressorMixin, BaseRegularizationPathEstimator):
     positive : bool, default=False
         Only coefficients >= 0 (unpenalized ones are free).
     selector : {"ebic", "bic", "aic"}, float or selector, default="ebic"
-        Which point of the path to report. A number is that time t. Objects with a method
-        ``select(path, problem)``, such as
-        ``sparselbi.selection.InformationCriterion("bic", cap=20)``, can have options.
+        Which point of the path to report. A number is that time t. Objects with a
+        method ``select(path, problem)`` can have options, such as
+        ``sparselbi.selection.InformationCriterion("bic", cap=20)``.
     t_max : float, default=None
         Where the path ends. None is 100 times the first entry time, for
         ``kappa=np.inf`` the least-squares fit.
@@ -126,6 +127,7 @@ class LBI(RegressorMixin, BaseRegularizationPathEstimator):
 
     >>> larger = model.select("aic")
     >>> list(larger.feature_names_in_[larger.coef_ != 0])
+    ['sex', 'bmi', 'bp', 's1', 's3', 's5', 's6']
     """
 
     def __init__(
@@ -186,15 +188,15 @@ class LBI(RegressorMixin, BaseRegularizationPathEstimator):
         if self.refit and self.positive:
             raise ValueError(
                 "refit=True and positive=True contradict each other: a fit without "
-                "penalty has no sign constraint. Use kappa=np.inf instead of refit; its "
-                "path consists of least-squares fits that keep the signs."
+                "penalty has no sign constraint. Use kappa=np.inf instead of refit; "
+                "its path consists of least-squares fits that keep the signs."
             )
-        penalty = L1 if self.groups is None else Group
+        penalty: Any = L1 if self.groups is None else Group
         return Problem(
             X,
             y,
             loss=loss,
-            penalty=penalty(positive=bool(self.positive)),
+            penalty=get_penalty(penalty, positive=self.positive),
             sample_weight=sample_weight,
             fit_intercept=self.fit_intercept,
             standardize=self.standardize,

@@ -52,9 +52,11 @@ def fit_unpenalized(loss, y, omega, design):
     for _ in range(_MAX_ITER):
         score = weighted_score(loss, y, eta, omega)
         gradient = score @ design.T
-        hessian = np.einsum(
-            "kli,ai,bi->kalb", loss.hessian(y, eta) * omega, design, design
-        ) if n_outputs > 1 else (design * (loss.hessian(y, eta)[0, 0] * omega)) @ design.T
+        hessian = (
+            np.einsum("kli,ai,bi->kalb", loss.hessian(y, eta) * omega, design, design)
+            if n_outputs > 1
+            else (design * (loss.hessian(y, eta)[0, 0] * omega)) @ design.T
+        )
         hessian = hessian.reshape(n_outputs * n_columns, -1)
         majorant = np.kron(
             np.eye(n_outputs), loss.curvature * (design * omega) @ design.T

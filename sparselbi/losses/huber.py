@@ -1,6 +1,6 @@
 """Huber's loss."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class Huber(NamedTuple):
     Annals of Mathematical Statistics 35, 73-101.
     """
 
-    threshold: float | None = None
+    threshold: Any = None
 
     name = "huber"
     curvature = 1.0

@@ -2,10 +2,12 @@
 
 A penalty is an immutable ``NamedTuple``. It acts on duals ``z`` of shape
 (n_outputs, n_columns), cut into blocks of neighbouring columns by ``ptr`` (block b is
-columns ptr[b] to ptr[b + 1], ptr[0] is 0; columns from ptr[-1] on are left alone), with one
-threshold ``weight`` per column. The coefficients of a block are zero as long as its
-dual stays within the threshold.
+columns ptr[b] to ptr[b + 1]; ptr[0] is 0, columns from ptr[-1] on are left alone),
+with one threshold ``weight`` per column. The coefficients of a block are zero as long
+as its dual stays within the threshold.
 """
+
+from typing import Any
 
 from .._kernels import formula
 
@@ -32,7 +34,7 @@ def crossing(penalty, before, after, weight, row, column, low, high):
     """
 
 
-def get_penalty(penalty, positive=False):
+def get_penalty(penalty: Any, positive: bool = False) -> Any:
     """Return the penalty for a name or a penalty instance.
 
     Parameters
@@ -60,6 +62,6 @@ def get_penalty(penalty, positive=False):
             )
         return penalty
     raise ValueError(
-        f"penalty={penalty!r} is unknown; use one of {sorted(PENALTIES)} or an instance "
-        "from sparselbi.penalties."
+        f"penalty={penalty!r} is unknown; use one of {sorted(PENALTIES)} or an "
+        "instance from sparselbi.penalties."
     )

@@ -24,7 +24,7 @@ class L1(NamedTuple):
     __hash__ = typed_hash
 
     def shrink(penalty, z, weight, ptr, kappa, out):  # noqa: N805
-        # z minus its projection on the interval of zeros; written so that it vectorizes.
+        # z minus its projection on the interval of zeros, in a form that vectorizes.
         n = ptr[len(ptr) - 1]
         for k in range(z.shape[0]):
             for j in range(n):

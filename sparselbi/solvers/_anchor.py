@@ -1,4 +1,4 @@
-"""Exact duals of all columns at chosen times, and the few columns to watch until the next.
+"""Exact duals of all columns at chosen times, and the few to watch until the next.
 
 An anchor costs two passes over X. Between anchors a solver sees only the tracked
 columns: the active ones and those that could become active first.
@@ -35,9 +35,7 @@ class Anchor:
         self._weighted = weighted
         order, ptr = problem.block_features, problem.block_ptr
         self._order, self._ptr = order, ptr
-        self._block_norm = np.sqrt(
-            np.add.reduceat(problem.norms[order] ** 2, ptr[:-1])
-        )
+        self._block_norm = np.sqrt(np.add.reduceat(problem.norms[order] ** 2, ptr[:-1]))
         self._block_weight = problem.weights[order[ptr[:-1]]]
         self.features = np.empty(0, dtype=np.intp)
         self.columns = np.empty((0, problem.n_samples))
@@ -52,9 +50,7 @@ class Anchor:
             The first so many blocks of the tracked ones are active.
         """
         problem = self.problem
-        reach = time_to_threshold(
-            problem, self.z, self.g, self._block_norm * self.rate
-        )
+        reach = time_to_threshold(problem, self.z, self.g, self._block_norm * self.rate)
         nonzero = (self.coef != 0).any(axis=0)[self._order]
         active = np.logical_or.reduceat(nonzero, self._ptr[:-1])
         active |= self._block_weight == 0
@@ -122,5 +118,5 @@ class Anchor:
         k = len(score)
         self.z = self.z + elapsed * self.g + products[:k]
         self.g = products[k:]
-        # Balance the two limits: too low a rate spends the budget before the time is up.
+        # Balance the limits: too low a rate spends the budget before the time is up.
         self.rate *= 2.0 if out_of_budget else 0.5

@@ -112,7 +112,13 @@ class GramModel(NamedTuple):
 
     def gradient(model, work, a):  # noqa: N805
         _gram_gradient(
-            work.gram, work.coef, work.coef_anchor, work.g_anchor, model.delta, work.g, a
+            work.gram,
+            work.coef,
+            work.coef_anchor,
+            work.g_anchor,
+            model.delta,
+            work.g,
+            a,
         )
 
     def advance(model, penalty, work, states, m_end):  # noqa: N805

@@ -1,11 +1,14 @@
 """The arrays that the loop of LBI works on, and the recorder that empties them."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..path import EVENT_DTYPE
 from .base import build_events
+
+# Why the loop returned.
+AGAIN, ANCHOR, T_MAX, MAX_FEATURES, SATURATED, UNSTABLE, NONFINITE = range(7)
 
 
 class Work(NamedTuple):
@@ -154,7 +157,9 @@ def new_cone(n_outputs, n_tracked):
     """Return recording arrays in which nothing is live."""
     return Cone(
         *(
-            np.zeros((n_outputs, n_tracked), dtype=np.bool_ if name == "live" else float)
+            np.zeros(
+                (n_outputs, n_tracked), dtype=np.bool_ if name == "live" else float
+            )
             for name in Cone._fields
         )
     )
@@ -173,7 +178,7 @@ class Recorder:
 
     def __init__(self, grid):
         self.grid = grid
-        self.arrays = None
+        self.arrays: Any = None
         self._rows, self._events = [], []
 
     def allocate(self, n_outputs, n_tracked):

@@ -1,4 +1,4 @@
-"""What solvers share: the first entry, the step size, and how a path is put together."""
+"""What solvers share: first entry, step size, and how a path is put together."""
 
 import numpy as np
 
@@ -39,7 +39,8 @@ def first_entry_time(problem, g):
     t0 = float(reach.min(initial=np.inf))
     # A gradient at rounding level is zero: it never makes an entry.
     size = np.abs(problem.y).max() + np.abs(problem.null_eta).max()
-    return np.inf if 1.0 <= t0 * 1e-14 * size * problem.norms.max() else t0
+    level = 1e-14 * size * problem.norms.max()
+    return t0 if t0 * level < 1.0 else np.inf
 
 
 def hessian_norm(problem, start):
@@ -49,9 +50,11 @@ def hessian_norm(problem, start):
     the result does not depend on the order of columns or on a seed.
     """
     largest = float((problem.norms**2).max(initial=0.0))
-    right, left, diagonal, above = [], [], [], []
+    right: list = []
+    left: list = []
+    diagonal: list = []
+    above: list = []
     v = start.copy()
-    u = None
     for _ in range(_LANCZOS_STEPS):
         for other in right:
             v -= (v @ other) * other
@@ -72,7 +75,7 @@ def hessian_norm(problem, start):
     if diagonal:
         k = len(diagonal)
         bidiagonal = np.diag(diagonal) + np.diag(above[1:k], 1)
-        largest = max(largest, np.linalg.norm(bidiagonal, 2) ** 2)
+        largest = max(largest, float(np.linalg.norm(bidiagonal, 2)) ** 2)
     return problem.loss.curvature * largest
 
 
@@ -91,7 +94,8 @@ def null_path(problem, fields, t_max):
     if t0 == np.inf:
         status = "null"
         message = (
-            "No feature is correlated with the response: the null model is all there is."
+            "No feature is correlated with the response: the null model is all "
+            "there is."
         )
     else:
         status = "t_max"

@@ -322,7 +322,11 @@ class _Trace:
                 n = int(self.state["n_knots"][0])
                 if n:
                     self.rows.append(
-                        (self.knots[:n].copy(), self.anchor.features, self.coefs[:n].copy())
+                        (
+                            self.knots[:n].copy(),
+                            self.anchor.features,
+                            self.coefs[:n].copy(),
+                        )
                     )
             if status == ANCHOR:
                 self._unload(stuck=float(self.state["t"][0]) == before)
@@ -338,8 +342,7 @@ class _Trace:
         factor = np.zeros((T, T))
         factor[:active, :active] = np.linalg.cholesky(anchor.gram[:active, :active])
         rows = {
-            name: np.zeros(T)
-            for name in ("since", "ahead", "wait", "sign", "step")
+            name: np.zeros(T) for name in ("since", "ahead", "wait", "sign", "step")
         }
         self.work = _Work(
             rho=anchor.z[0, anchor.features],
@@ -364,7 +367,9 @@ class _Trace:
         anchor, problem = self.anchor, self.problem
         g = anchor.g[0] if problem.penalty.positive else np.abs(anchor.g[0])
         level = _rounding(float(self.state["size"][0]), problem.norms, anchor.coef[0])
-        return bool((g[anchor.coef[0] == 0] <= level * problem.norms[anchor.coef[0] == 0]).all())
+        return bool(
+            (g[anchor.coef[0] == 0] <= level * problem.norms[anchor.coef[0] == 0]).all()
+        )
 
     def _unload(self, stuck):
         """Make the duals of all columns exact again."""

@@ -11,13 +11,10 @@ those of the plain loop up to rounding.
 import numpy as np
 
 from .._kernels import inner, jit
-from ..losses.fit import weighted_score
 from ..penalties.base import horizon, shrink
 from ..problem import check_positive
-from ._anchor import Anchor
+from ._lbi_trace import STATUS, LBITrace
 from ._models import (
-    GramModel,
-    SampleModel,
     advance,
     gradient,
     is_saturated,
@@ -36,27 +33,23 @@ from ._recording import (
     write_row,
 )
 from ._workspace import (
-    Recorder,
-    Tracked,
-    carry_recording,
-    new_cone,
-    new_state,
-    new_work,
+    AGAIN,
+    ANCHOR,
+    MAX_FEATURES,
+    NONFINITE,
+    SATURATED,
+    T_MAX,
+    UNSTABLE,
 )
 from .base import (
-    build_path,
     check_count,
     first_entry_time,
     hessian_norm,
     null_path,
 )
 
-# Why the loop returned.
-AGAIN, ANCHOR, T_MAX, MAX_FEATURES, SATURATED, UNSTABLE, NONFINITE = range(7)
-STATUS = {T_MAX: "t_max", MAX_FEATURES: "max_features", SATURATED: "saturated"}
-
-# A classification whose mean loss is below this fraction of the null model's is over.
-SATURATION = 1e-3
+# The automatic step is halved when the active columns show that it is unstable.
+_MAX_RESTARTS = 10
 
 
 def lbi_path(
@@ -142,22 +135,23 @@ def lbi_path(
         raise ValueError(
             f"step_size={step_size!r} is unknown; use 'auto' or a positive number."
         )
-    step = 1.0 / (kappa_raw * norm) if automatic else check_positive("step_size", step_size)
-    bound = 2.0 / (kappa_raw * norm)
+    limit_step = 2.0 / (kappa_raw * norm)
+    step = 0.5 * limit_step if automatic else check_positive("step_size", step_size)
     t_max = 100.0 * t0 if t_max is None else t_max
-    stable = automatic or step < bound
-    while stable:
-        trace = _Trace(problem, g, t0, kappa_raw, step, t_max, n_knots, limit)
-        status = trace.run()
+    for restarts in range(_MAX_RESTARTS):
+        if step >= limit_step:
+            break
+        trace = LBITrace(problem, g, t0, kappa_raw, step, t_max, n_knots, limit)
+        status = trace.run(_lbi_loop)
         if status in STATUS:
-            return trace.path(STATUS[status], fields)
-        # The norm was estimated from below; the active columns showed that it is larger.
-        bound = step
-        step /= 2.0
-        stable = automatic
+            return trace.path(STATUS[status], fields, {"n_restarts": restarts})
+        # The norm was estimated from below; active columns showed that it is larger.
+        limit_step = step
+        if automatic:
+            step *= 0.5
     raise ValueError(
         f"step_size={step_size!r} is unstable: with kappa_raw={kappa_raw:.6g} it must "
-        f"be below {bound:.6g}; use step_size='auto'."
+        f"be below {limit_step:.6g}; use step_size='auto'."
     )
 
 
@@ -192,7 +186,9 @@ def _lbi_loop(model, penalty, work, tracked, cone, record, states):
             if changed:
                 if support_size(work, a) > s.max_features:
                     if t_before > s.t_row:
-                        write_row(work, cone, record, states, t_before, work.coef_before)
+                        write_row(
+                            work, cone, record, states, t_before, work.coef_before
+                        )
                     return MAX_FEATURES
                 write_events(penalty, work, cone, record, states, t_before, t)
                 s.m_event = s.m
@@ -310,9 +306,7 @@ def _enter(model, penalty, work, tracked, states):
     K = work.z.shape[0]
     known = s.a  # the model knows these columns; more are appended below
     tracked_duals(model, work, tracked, known, (s.m - s.m_anchor) * s.step)
-    shrink(
-        penalty, tracked.dual, tracked.weight, tracked.ptr, s.kappa, tracked.coef
-    )
+    shrink(penalty, tracked.dual, tracked.weight, tracked.ptr, s.kappa, tracked.coef)
     joined = False
     for b in range(len(tracked.stepped)):
         low, high = tracked.ptr[b], tracked.ptr[b + 1]
@@ -382,191 +376,3 @@ def _resolve_kappa(problem, kappa, kappa_raw):
         return kappa_raw, kappa_raw / unit if unit > 0 else np.nan
     kappa = check_positive("kappa", kappa)
     return (kappa * unit if unit > 0 else kappa), kappa
-
-
-class _Trace:
-    """One run of the iteration: anchors, compiled loop, and what it recorded."""
-
-    def __init__(self, problem, g, t0, kappa, step, t_max, n_knots, max_features):
-        self.problem, self.t0, self.step, self.kappa = problem, t0, step, kappa
-        K, P = g.shape
-        # Nothing but unpenalized columns, which are stationary, moves before t0.
-        z = t0 * g
-        coef = np.zeros((K, P))
-        coef[:, problem.unpenalized] = problem.null_coef
-        if problem.has_intercept_column:
-            coef[:, -1] = problem.null_intercept
-        free = problem.weights == 0
-        z[:, free] = coef[:, free] / kappa
-        self.gram_space = problem.loss.name == "squared"
-        size = np.sqrt(_squared_norm(problem, problem.null_score))
-        self.anchor = Anchor(
-            problem, z, g, coef, 0.15 * size, weighted=self.gram_space
-        )
-        self.n_anchors = 0
-        self.cone = self._features = None
-        self.recorder = Recorder(np.geomspace(t0, t_max, n_knots))
-        self.recorder.grid[[0, -1]] = t0, t_max
-        self.state = new_state(
-            step=step,
-            kappa=kappa,
-            t_start=t0,
-            entrywise=not problem.penalty.grouped,
-            max_features=max_features,
-            limit=2.0 / (kappa * step * problem.loss.curvature),
-            saturated=SATURATION * problem.null_loss if problem.loss.saturates else 0.0,
-        )
-
-    def run(self):
-        while True:
-            self._load()
-            status = AGAIN
-            while status == AGAIN:
-                status = _lbi_loop(
-                    self.model,
-                    self.problem.penalty,
-                    self.work,
-                    self.tracked,
-                    self.cone,
-                    self.recorder.arrays,
-                    # Its elements have attributes with and without compilation.
-                    self.state.view(np.recarray),
-                )
-                self.recorder.flush(self.state, self.work.column, self.anchor.features)
-            if status != ANCHOR:
-                return status
-            self._unload()
-
-    def _load(self):
-        """Lay out what the loop needs for the columns chosen at this anchor."""
-        problem, anchor, state = self.problem, self.anchor, self.state[0]
-        self.n_anchors += 1
-        active = anchor.choose(at_once=2.0 * self.step)
-        K, T = problem.n_outputs, len(anchor.features)
-        dual = np.ascontiguousarray(anchor.z[:, anchor.features])
-        slope = np.ascontiguousarray(anchor.g[:, anchor.features])
-        coef = anchor.coef[:, anchor.features]
-        weight = problem.weights[anchor.features]
-        self.tracked = Tracked(
-            ptr=anchor.ptr,
-            weight=weight,
-            norm=anchor.norm,
-            stepped=np.arange(len(anchor.norm)) < active,
-            dual=np.zeros((K, T)),
-            slope=np.zeros((K, T)),
-            coef=np.zeros((K, T)),
-            slack=np.zeros(len(anchor.norm)),
-            reach=np.zeros(len(anchor.norm)),
-        )
-        previous, before = self.cone, self._features
-        self.cone = new_cone(K, T)
-        self.recorder.allocate(K, T)
-        self.work = work = new_work(K, T, anchor.ptr, active)
-        a = int(anchor.ptr[active])
-        work.weight[:a] = weight[:a]
-        work.z[:, :a] = work.z_before[:, :a] = dual[:, :a]
-        work.coef[:, :a] = work.coef_before[:, :a] = coef[:, :a]
-        work.coef_anchor[:, :a] = coef[:, :a]
-        work.g_anchor[:, :a] = slope[:, :a]
-        if previous is not None:
-            carry_recording(previous, before, self.cone, anchor.features[:a])
-        else:
-            self.cone.sample[:, :a] = coef[:, :a]
-        zeros = [np.zeros((K, T)) for _ in range(2)]
-        if self.gram_space:
-            work.gram[:a, :a] = anchor.gram[:a, :a]
-            self.model = GramModel(anchor.gram, dual, slope, *zeros, np.zeros(T))
-        else:
-            block = anchor.columns[:a]
-            work.gram[:a, :a] = (block * problem.omega) @ block.T
-            eta = self._linear_predictor()
-            score = weighted_score(problem.loss, problem.y, eta, problem.omega)
-            n = problem.n_samples
-            self.model = SampleModel(
-                problem.loss,
-                anchor.columns,
-                problem.y,
-                problem.omega,
-                dual,
-                slope,
-                eta,
-                score,
-                *(np.zeros((K, n)) for _ in range(5)),
-            )
-        state["a"], state["n_blocks"] = a, active
-        state["m_anchor"] = state["m_ref"] = state["m"]
-        state["anchor_time"], state["anchor_budget"] = anchor.time, anchor.budget
-        state["rate"], state["used"], state["used_anchor"] = anchor.rate, 0.0, 0.0
-        state["due"] = state["fresh"] = True
-        work_per_step = a * (a if self.gram_space else problem.n_samples) * K
-        state["chunk"] = max(64, 10**8 // (work_per_step + 1000))
-
-    def _linear_predictor(self):
-        """eta of the tracked columns, with the intercept where it was eliminated."""
-        anchor, problem = self.anchor, self.problem
-        eta = anchor.coef[:, anchor.features] @ anchor.columns
-        if problem.fit_intercept and not problem.has_intercept_column:
-            eta += problem.null_intercept[:, None]
-        return eta
-
-    def _unload(self):
-        """Return to the anchor what the loop knows, and make the duals exact again."""
-        problem, anchor, state = self.problem, self.anchor, self.state[0]
-        a = int(state["a"])
-        stepped = anchor.features[self.work.column[:a]]
-        anchor.coef[:, stepped] = self.work.coef[:, :a]
-        self._features = stepped
-        if self.gram_space:
-            weighted = anchor.columns[self.work.column[:a]]
-            accumulated = -(self.model.since_anchor[:, :a] @ weighted)
-            residual = problem.sqrt_weight * (
-                problem.y - problem.null_intercept[:, None] * problem.fit_intercept
-            )
-            score = residual - self.work.coef[:, :a] @ weighted
-            accumulated *= problem.sqrt_weight
-            score *= problem.sqrt_weight
-        else:
-            accumulated, score = self.model.since_anchor, self.model.score
-        elapsed = (int(state["m"]) - int(state["m_anchor"])) * self.step
-        anchor.move(elapsed, accumulated, score, bool(state["out_of_budget"]))
-        anchor.z[:, stepped] = self.work.z[:, :a]
-
-    def path(self, status, fields):
-        knots, features, coefs = self.recorder.coefficients()
-        # At t0 the first dual is at its threshold, up to rounding on either side.
-        coefs[0, :, self.problem.weights[features] > 0] = 0.0
-        intercepts = None
-        if self.problem.has_intercept_column:
-            intercepts = coefs[:, :, -1]
-            features, coefs = features[:-1], coefs[:, :, :-1]
-        messages = {
-            "t_max": f"The path reached t_max={knots[-1]:.6g}.",
-            "max_features": (
-                "The path ended before more than "
-                f"max_features={int(self.state[0]['max_features'])} features were active."
-            ),
-            "saturated": (
-                "The path ended because the mean loss fell below "
-                f"{SATURATION:g} of the null model's: the classes are separated."
-            ),
-        }
-        return build_path(
-            self.problem,
-            knots,
-            features,
-            coefs,
-            intercepts,
-            events=self.recorder.events(self.problem, knots[-1]),
-            step_size=self.step,
-            status=status,
-            message=messages[status],
-            n_iter=int(self.state[0]["m"]),
-            info={"n_anchors": self.n_anchors},
-            **fields,
-        )
-
-
-def _squared_norm(problem, v):
-    """Squared norm of weighted scores in which a column's bound is its norm."""
-    share = np.where(problem.omega > 0, problem.omega, np.inf)
-    return float(np.sum(v**2 / share))

@@ -11,12 +11,11 @@ _DEPENDENT = 1e-10
 def refit_coefs(problem, features):
     """Minimize the mean loss over the intercept and the coefficients of some features.
 
-    The criterion is ``sum_i w_i loss(y_i, x_i @ coef + intercept) / sum_i w_i``, without
-    any penalty, sign constraint or group. Where the minimizer is not unique (dependent
-    columns, more features than samples, softmax), it is the one of least Euclidean norm
-    for columns centred (with an intercept) and
-    scaled to mean square one, so that duplicate columns share their
-    coefficient equally. Constant columns get 0.
+    The criterion is ``sum_i w_i loss(y_i, x_i @ coef + intercept) / sum_i w_i``,
+    without any penalty, sign constraint or group. Where the minimizer is not unique
+    (dependent columns, more features than samples, softmax), it is the one of least
+    Euclidean norm for columns centred (with an intercept) and scaled to mean square
+    one, so that equal columns share their coefficient. Constant columns get 0.
 
     Parameters
     ----------
@@ -54,7 +53,7 @@ def refit_coefs(problem, features):
 
 
 def _least_squares(problem, features, norms):
-    """Coefficients (n_outputs, k) of unit columns, intercept (n_outputs,), mean loss."""
+    """Coefficients (n_outputs, k) of unit columns, intercept (n_outputs,), loss."""
     mean = problem.y @ problem.omega if problem.fit_intercept else 0.0 * problem.y[:, 0]
     target = problem.sqrt_weight * (problem.y - mean[:, None])
     design = problem.columns(features) / norms

@@ -74,8 +74,8 @@ def verify_path(path, problem):
 
     if path.method not in _CHECKS:
         raise ValueError(
-            f"path.method={path.method!r} cannot be verified; only paths of the methods "
-            f"{sorted(_CHECKS)} have a definition to check."
+            f"path.method={path.method!r} cannot be verified; only paths of the "
+            f"methods {sorted(_CHECKS)} have a definition to check."
         )
     _check_same_problem(path, problem)
     coefs = path.active_coefs.reshape(len(path), problem.n_outputs, -1)
@@ -101,8 +101,9 @@ def _check_same_problem(path, problem):
             )
     if not np.isclose(path.n_samples, problem.total_weight, rtol=1e-9):
         raise ValueError(
-            f"path was traced on data with a sum of weights of {path.n_samples:g}, but "
-            f"problem has {problem.total_weight:g}; give the same X, y and sample_weight."
+            f"path was traced on data with a sum of weights of {path.n_samples:g}, "
+            f"but problem has {problem.total_weight:g}; give the same X, y and "
+            "sample_weight."
         )
 
 
@@ -193,12 +194,8 @@ class _Walk:
     """The plain iteration on some columns, with the sum of all scores it has met."""
 
     def __init__(self, problem, features, z, kappa, step_size, ptr):
-        self.problem, self.kappa, self.step_size, self.ptr = (
-            problem,
-            kappa,
-            step_size,
-            ptr,
-        )
+        self.problem, self.ptr = problem, ptr
+        self.kappa, self.step_size = kappa, step_size
         self.columns = np.ascontiguousarray(problem.columns(features, weighted=False).T)
         self.weight = problem.weights[features]
         self.ones = features == problem.n_features

@@ -110,7 +110,7 @@ def test_groups_enter_together(data, weight):
     nonzero = model.coef_ != 0
     assert 0 < nonzero.sum() < 12
     for label in np.unique(GROUPS):
-        assert len(np.unique(nonzero[GROUPS == label])) == 1
+        assert len(np.unique(nonzero[label == GROUPS])) == 1
 
 
 def test_penalty_factors(data):

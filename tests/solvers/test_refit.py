@@ -1,4 +1,4 @@
-"""Unpenalized refits: stationary, scaled back, of least norm, calm on separable data."""
+"""Unpenalized refits: stationary, of least norm, calm on separable classes."""
 
 import numpy as np
 import pytest
