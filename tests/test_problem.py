@@ -78,6 +78,22 @@ def test_null_model_is_stationary(loss, free, fit_intercept):
     assert problem.null_loss == pytest.approx(value, rel=1e-13)
 
 
+@pytest.mark.parametrize("loss", ["squared", "huber"])
+@pytest.mark.parametrize("shift", [50.0, 1e6])
+@pytest.mark.parametrize("free", [(), (1, 5)])
+def test_null_model_far_from_zero(loss, shift, free):
+    """The null model moves with y, also when no sample starts inside the threshold."""
+    data = make_data(loss)
+    factor = np.ones(12)
+    factor[list(free)] = 0
+    one = Problem(data.X, data.y, make_loss(loss), penalty_factor=factor)
+    two = Problem(data.X, data.y + shift, make_loss(loss), penalty_factor=factor)
+    np.testing.assert_allclose(
+        two.null_intercept - shift, one.null_intercept, rtol=1e-8
+    )
+    np.testing.assert_allclose(two.null_score, one.null_score, atol=1e-14 * shift)
+
+
 def test_rescued_from_bad_numerics():
     """A column with a mean 1e6 times its spread is centred without losing digits."""
     data = make_data(n=50)

@@ -184,9 +184,9 @@ def _check_weight_sum(problem, size):
 
 def _check_same_data(path, problem):
     null = 2 * problem.total_weight * problem.null_loss
-    if path.coef_shape != problem.coef_shape or not np.allclose(
-        [path.n_samples, path.deviance[0]], [problem.total_weight, null], rtol=1e-6
-    ):
+    traced, given = (path.n_samples, path.deviance[0]), (problem.total_weight, null)
+    same = np.allclose(traced, given, rtol=1e-6, atol=0.0)
+    if path.coef_shape != problem.coef_shape or not same:
         raise ValueError(
             "select needs the X, y and sample_weight that were given to fit: the path "
             f"was traced on {path.n_samples:g} samples with a null deviance of "

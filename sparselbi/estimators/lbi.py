@@ -1,13 +1,12 @@
 """Sparse regression by Linearized Bregman Iteration."""
 
 from numbers import Real
-from typing import Any
 
 import numpy as np
 from sklearn.base import RegressorMixin
 
 from ..losses import get_loss
-from ..penalties import L1, Group
+from ..penalties import get_penalty
 from ..problem import Problem
 from ..solvers import iss_path, lbi_path
 from .base import BaseRegularizationPathEstimator
@@ -191,7 +190,7 @@ class LBI(RegressorMixin, BaseRegularizationPathEstimator):
                 "penalty has no sign constraint. Use kappa=np.inf instead of refit; "
                 "its path consists of least-squares fits that keep the signs."
             )
-        penalty: Any = L1 if self.groups is None else Group
+        penalty = "l1" if self.groups is None else "group"
         return Problem(
             X,
             y,

@@ -53,7 +53,8 @@ def get_penalty(penalty: Any, positive: bool = False) -> Any:
 
     if isinstance(penalty, str) and penalty in PENALTIES:
         return PENALTIES[penalty](positive=bool(positive))
-    if isinstance(penalty, tuple(PENALTIES.values())):
+    kinds: Any = tuple(PENALTIES.values())
+    if isinstance(penalty, kinds):
         if positive and not penalty.positive:
             raise ValueError(
                 f"positive=True contradicts penalty={penalty!r}; "

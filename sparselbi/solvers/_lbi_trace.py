@@ -6,7 +6,7 @@ import numpy as np
 
 from ..losses.fit import weighted_score
 from ._anchor import Anchor
-from . import _models
+from ._models import GramModel, SampleModel
 from ._workspace import (
     AGAIN,
     ANCHOR,
@@ -46,6 +46,7 @@ class LBITrace:
         size = np.sqrt(_squared_norm(problem, problem.null_score))
         self.anchor = Anchor(problem, z, g, coef, 0.15 * size, weighted=self.gram_space)
         self.n_anchors = 0
+        self.model: Any = None
         self.cone = self._features = None
         self.recorder = Recorder(np.geomspace(t0, t_max, n_knots))
         self.recorder.grid[[0, -1]] = t0, t_max
@@ -115,11 +116,15 @@ class LBITrace:
             carry_recording(previous, before, self.cone, anchor.features[:a])
         else:
             self.cone.sample[:, :a] = coef[:, :a]
-        zeros = [np.zeros((K, T)) for _ in range(2)]
         if self.gram_space:
             work.gram[:a, :a] = anchor.gram[:a, :a]
-            self.model = _models.GramModel(
-                anchor.gram, dual, slope, *zeros, np.zeros(T)
+            self.model = GramModel(
+                gram=anchor.gram,
+                dual=dual,
+                slope=slope,
+                since_anchor=np.zeros((K, T)),
+                since_ref=np.zeros((K, T)),
+                delta=np.zeros(T),
             )
         else:
             block = anchor.columns[:a]
@@ -127,9 +132,10 @@ class LBITrace:
             eta = self._linear_predictor()
             score = weighted_score(problem.loss, problem.y, eta, problem.omega)
             n = problem.n_samples
-            self.model = _models.SampleModel(
+            self.model = SampleModel(
                 problem.loss,
                 anchor.columns,
+                np.arange(T),
                 problem.y,
                 problem.omega,
                 dual,

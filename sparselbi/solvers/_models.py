@@ -242,11 +242,69 @@ def _norm2(v, omega):
     return total
 
 
+@inner
+def _move_predictor(x, column, coef, coef_anchor, eta_anchor, eta, a):
+    """eta = eta_anchor + (coef - coef_anchor) @ x[column], four columns at a time."""
+    for k in range(eta.shape[0]):
+        for s in range(eta.shape[1]):
+            eta[k, s] = eta_anchor[k, s]
+        i = 0
+        while i + 4 <= a:
+            j0, j1, j2, j3 = column[i], column[i + 1], column[i + 2], column[i + 3]
+            d0 = coef[k, i] - coef_anchor[k, i]
+            d1 = coef[k, i + 1] - coef_anchor[k, i + 1]
+            d2 = coef[k, i + 2] - coef_anchor[k, i + 2]
+            d3 = coef[k, i + 3] - coef_anchor[k, i + 3]
+            for s in range(eta.shape[1]):
+                eta[k, s] += (
+                    d0 * x[j0, s] + d1 * x[j1, s] + d2 * x[j2, s] + d3 * x[j3, s]
+                )
+            i += 4
+        while i < a:
+            j0 = column[i]
+            d0 = coef[k, i] - coef_anchor[k, i]
+            for s in range(eta.shape[1]):
+                eta[k, s] += d0 * x[j0, s]
+            i += 1
+
+
+@inner
+def _correlate(x, column, v, g, a):
+    """g = v @ x[column].T, four columns at a time."""
+    for k in range(v.shape[0]):
+        i = 0
+        while i + 4 <= a:
+            j0, j1, j2, j3 = column[i], column[i + 1], column[i + 2], column[i + 3]
+            t0 = 0.0
+            t1 = 0.0
+            t2 = 0.0
+            t3 = 0.0
+            for s in range(v.shape[1]):
+                u = v[k, s]
+                t0 += u * x[j0, s]
+                t1 += u * x[j1, s]
+                t2 += u * x[j2, s]
+                t3 += u * x[j3, s]
+            g[k, i] = t0
+            g[k, i + 1] = t1
+            g[k, i + 2] = t2
+            g[k, i + 3] = t3
+            i += 4
+        while i < a:
+            j0 = column[i]
+            t0 = 0.0
+            for s in range(v.shape[1]):
+                t0 += v[k, s] * x[j0, s]
+            g[k, i] = t0
+            i += 1
+
+
 class SampleModel(NamedTuple):
     """Any loss: linear predictor and score of every sample are carried along."""
 
     loss: tuple
     x: np.ndarray  # (T, n) standardized tracked columns
+    every: np.ndarray  # (T,) 0, 1, 2, ...
     y: np.ndarray  # (K, n)
     omega: np.ndarray  # (n,) weights, sum 1
     dual: np.ndarray  # (K, T) at the anchor
@@ -260,26 +318,20 @@ class SampleModel(NamedTuple):
     since_ref: np.ndarray  # (K, n)
 
     def gradient(model, work, a):  # noqa: N805
-        n = model.y.shape[1]
-        for k in range(model.y.shape[0]):
-            for s in range(n):
-                model.eta[k, s] = model.eta_anchor[k, s]
-            for i in range(a):
-                d = work.coef[k, i] - work.coef_anchor[k, i]
-                j = work.column[i]
-                if d != 0.0:
-                    for s in range(n):
-                        model.eta[k, s] += d * model.x[j, s]
+        _move_predictor(
+            model.x,
+            work.column,
+            work.coef,
+            work.coef_anchor,
+            model.eta_anchor,
+            model.eta,
+            a,
+        )
         score(model.loss, model.y, model.eta, model.score)
         for k in range(model.y.shape[0]):
-            for s in range(n):
+            for s in range(model.y.shape[1]):
                 model.score[k, s] *= model.omega[s]
-            for i in range(a):
-                j = work.column[i]
-                total = 0.0
-                for s in range(n):
-                    total += model.x[j, s] * model.score[k, s]
-                work.g[k, i] = total
+        _correlate(model.x, work.column, model.score, work.g, a)
 
     def advance(model, penalty, work, states, m_end):  # noqa: N805
         s = states[0]
@@ -346,26 +398,15 @@ class SampleModel(NamedTuple):
         return np.sqrt(total)
 
     def tracked_duals(model, work, tracked, a, elapsed):  # noqa: N805
-        for b in range(len(tracked.stepped)):
-            if tracked.stepped[b]:
-                continue
-            for t in range(tracked.ptr[b], tracked.ptr[b + 1]):
-                for k in range(model.y.shape[0]):
-                    total = model.dual[k, t] + elapsed * model.slope[k, t]
-                    for s in range(model.y.shape[1]):
-                        total += model.x[t, s] * model.since_anchor[k, s]
-                    tracked.dual[k, t] = total
+        _correlate(
+            model.x, model.every, model.since_anchor, tracked.dual, len(model.every)
+        )
+        for k in range(model.y.shape[0]):
+            for t in range(len(model.every)):
+                tracked.dual[k, t] += model.dual[k, t] + elapsed * model.slope[k, t]
 
     def tracked_slopes(model, work, tracked, coef, a):  # noqa: N805
-        for b in range(len(tracked.stepped)):
-            if tracked.stepped[b]:
-                continue
-            for t in range(tracked.ptr[b], tracked.ptr[b + 1]):
-                for k in range(model.y.shape[0]):
-                    total = 0.0
-                    for s in range(model.y.shape[1]):
-                        total += model.x[t, s] * model.score[k, s]
-                    tracked.slope[k, t] = total
+        _correlate(model.x, model.every, model.score, tracked.slope, len(model.every))
 
     def join(model, work, a, t):  # noqa: N805
         for i in range(a + 1):

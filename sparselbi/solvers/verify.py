@@ -162,14 +162,15 @@ def _verify_lbi(path, problem, coefs, intercepts):
     z = np.where(weight == 0, null[:, features] / kappa, start * drift[:, features])
     walk = _Walk(problem, features, z, kappa, path.step_size, ptr)
 
-    penalized = features < n_features
+    real = features < n_features
+    spread = problem.s_y or np.abs(problem.y).max() or 1.0
     found = np.zeros((3, len(path)))
     top = _TINY
     for k, knot in enumerate(path.knots):
         coef, intercept, accumulated = walk.at(knot - start)
-        top = max(top, np.abs(coef[:, penalized]).max(initial=0.0))
-        error = np.abs(reported[k] - coef)[:, penalized].max(initial=0.0)
-        wrong = np.abs(intercepts[k] - intercept).max() / max(problem.s_y, _TINY)
+        top = max(top, np.abs(coef[:, real]).max(initial=0.0))
+        error = np.abs(reported[k] - coef)[:, real].max(initial=0.0)
+        wrong = np.abs(intercepts[k] - intercept).max() / spread
         dual = start * drift + problem.correlate(accumulated)
         dense = np.zeros_like(dual)
         dense[:, path.active_features] = coefs[k]
