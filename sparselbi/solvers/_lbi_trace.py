@@ -213,7 +213,11 @@ class LBITrace:
             status=status,
             message=messages[status],
             n_iter=int(self.state[0]["m"]),
-            info={"n_anchors": self.n_anchors, **info},
+            info={
+                "n_anchors": self.n_anchors,
+                "n_refs": int(self.state[0]["n_refs"]),
+                **info,
+            },
             **fields,
         )
 

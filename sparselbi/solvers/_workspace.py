@@ -83,6 +83,7 @@ STATE = np.dtype(
         ("m_before", "i8"),  # the same for z_before
         ("m_anchor", "i8"),
         ("m_ref", "i8"),
+        ("n_refs", "i8"),
         ("a", "i8"),  # stepped columns
         ("n_blocks", "i8"),
         ("entrywise", "?"),  # whether a change of sign is an event

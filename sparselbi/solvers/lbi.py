@@ -225,6 +225,7 @@ def _lbi_loop(model, penalty, work, tracked, cone, record, states):
                 elif s.used < (0.25 * s.ref_budget) ** 2:
                     s.rate *= 0.5
             s.m_ref = s.m
+            s.n_refs += 1
             s.used = 0.0
             s.due = s.over = False
             rate = 0.0 if s.still else s.rate

@@ -1,6 +1,8 @@
 """Exact inverse scale space against rational arithmetic, frozen numbers and oracles."""
 
 import json
+import signal
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +110,25 @@ def test_random_integer_designs_equal_exact_fractions(seed):
             fitted(point.coef, X), fitted(coefs[k], X), atol=1e-10
         )
     np.testing.assert_allclose(path.knots, exact, rtol=1e-10)
+
+
+# Designs in which a constrained fit has a coefficient of exactly zero.
+DEGENERATE = [
+    ([[1, 1], [1, 2]], [2, 2]),
+    ([[1, 0, 1, -1], [2, -1, 2, -1]], [-1, -1]),
+    ([[-1, -2, 1], [0, -1, -2], [0, 0, 2]], [2, -1, -1]),
+    ([[-1, -2, 0, 0], [2, 2, -2, 0], [1, 1, 1, -2], [-2, 1, -1, 2]], [2, 0, -1, 1]),
+]
+
+
+@pytest.mark.parametrize(("X", "y"), DEGENERATE)
+def test_degenerate_designs_equal_exact_fractions(X, y):
+    knots, coefs = twins.rational_iss(X, y)
+    path = iss_path(Problem(X, y, **RAW))
+    np.testing.assert_allclose(path.knots, np.array(knots, float), rtol=1e-12)
+    exact = np.array(coefs, float)
+    np.testing.assert_allclose(fitted(path.coefs, X), fitted(exact, X), atol=1e-12)
+    assert_optimal(path, np.array(X), np.array(y), **RAW)
 
 
 @settings(max_examples=30, deadline=None)
@@ -326,6 +347,62 @@ def test_column_inside_the_span_of_unpenalized_ones():
     np.testing.assert_allclose(
         fits, expected.coefs @ X[:, :6].T + expected.intercepts[:, None], atol=1e-9
     )
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_dependent_unpenalized_columns(fit_intercept):
+    """Duplicates, sums and constants among the columns that are always in."""
+    X, y = correlated(40, 8, 0.2, 3)
+    X = np.c_[X, X[:, 0], X[:, 0] + X[:, 1], np.ones(40)]
+    factor = np.r_[0, 0, np.ones(6), 0, 0, 0]
+    options = {"penalty_factor": factor, "fit_intercept": fit_intercept}
+    path = iss_path(Problem(X, y, **options))
+    assert_optimal(path, X, y, **options)
+    expected = slow(X, y, **options)
+    np.testing.assert_allclose(path.knots, expected.knots, rtol=1e-9)
+    fits = path.coefs @ X.T + path.intercepts[:, None]
+    slow_fits = expected.coefs @ X.T + expected.intercepts[:, None]
+    np.testing.assert_allclose(fits, slow_fits, atol=1e-9)
+
+
+@contextmanager
+def time_limit(seconds):
+    """Raise instead of waiting for an endless loop, where signals allow it."""
+
+    def give_up(*_):
+        raise TimeoutError(f"no end after {seconds} seconds")
+
+    if not hasattr(signal, "SIGALRM"):
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_ill_conditioned_designs_come_to_an_end(seed):
+    """Far from the origin without an intercept: condition numbers of 1e7."""
+    X, y = correlated(20, 18, 0.99, seed)
+    X = X + 100 * np.random.default_rng(seed).normal(size=18)
+    with time_limit(20):
+        path = iss_path(Problem(X, y, fit_intercept=False))
+    assert_optimal(path, X, y, tol=0.05, fit_intercept=False, complete=False)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_wide_designs_with_columns_of_very_different_size(seed):
+    """Rounding of the large columns must not look like a gradient of the small ones."""
+    X, y = correlated(15, 28, 0.5, seed)
+    X = X * 10.0 ** np.random.default_rng(seed).integers(-3, 4, size=28)
+    with time_limit(20):
+        path = iss_path(Problem(X, y, standardize=False))
+    assert_optimal(path, X, y, tol=1e-6, standardize=False)
+    assert len(path.knots) == len(slow(X, y, standardize=False).knots)
 
 
 def test_constant_columns_and_infinite_factors_never_enter():
