@@ -490,12 +490,12 @@ def _moments(X, omega):
 @jit
 def _moments_by_row(X, omega, shift, first, second):
     for i in range(X.shape[0]):
+        # Rows of weight zero too: an infinite value makes the moments not a number.
         w = omega[i]
-        if w > 0.0:
-            for j in range(X.shape[1]):
-                d = X[i, j] - shift[j]
-                first[j] += w * d
-                second[j] += w * d * d
+        for j in range(X.shape[1]):
+            d = X[i, j] - shift[j]
+            first[j] += w * d
+            second[j] += w * d * d
 
 
 @jit
@@ -513,11 +513,19 @@ def _moments_by_column(Xt, omega, shift, first, second):
 
 @jit
 def _sparse_variance(data, indices, indptr, omega, mean, out):
+    n_rows = 0
+    for i in range(len(omega)):
+        n_rows += omega[i] > 0.0
     for j in range(len(mean)):
         total = 0.0
         seen = 0.0
+        n_seen = 0
         for k in range(indptr[j], indptr[j + 1]):
             w = omega[indices[k]]
             total += w * (data[k] - mean[j]) ** 2
             seen += w
-        out[j] = total + max(1.0 - seen, 0.0) * mean[j] ** 2
+            n_seen += w > 0.0
+        # 1 - seen would leave rounding where every row has an entry.
+        if n_seen < n_rows:
+            total += max(1.0 - seen, 0.0) * mean[j] ** 2
+        out[j] = total

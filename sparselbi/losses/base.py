@@ -3,7 +3,7 @@
 A loss is an immutable ``NamedTuple`` without any data. It sees encoded targets ``y``
 and linear predictors ``eta``, both of shape (n_outputs, n_samples), and knows
 
-==================  ================================================================
+=================== ================================================================
 ``name``            the word users write
 ``curvature``       upper bound of the second derivative in ``eta`` (spectral norm)
 ``saturates``       True if the loss has no minimizer on separable data
@@ -13,8 +13,10 @@ and linear predictors ``eta``, both of shape (n_outputs, n_samples), and knows
 ``value``           per-sample loss, compiled
 ``score``           minus its derivative in ``eta``, compiled
 ``hessian(y, eta)`` second derivative, (n_outputs, n_outputs, n_samples)
+``majorant(y, eta)`` weights (n_samples,) of a quadratic that lies above the loss and
+                    touches it at ``eta``
 ``inverse_link``    mean response for ``eta``
-==================  ================================================================
+=================== ================================================================
 """
 
 import numpy as np
@@ -47,6 +49,10 @@ def evaluate_score(loss, y, eta, out):
 def same_fields(self, other):
     """Equality by type and fields: bare tuples compare by fields alone."""
     return type(self) is type(other) and tuple(self) == tuple(other)
+
+
+def different_fields(self, other):
+    return not same_fields(self, other)
 
 
 def typed_hash(self):

@@ -50,39 +50,46 @@ def fit_unpenalized(loss, y, omega, design):
     if n_columns == 0:
         return coef, objective, False
     for _ in range(_MAX_ITER):
-        score = weighted_score(loss, y, eta, omega)
-        gradient = score @ design.T
-        hessian = (
-            np.einsum("kli,ai,bi->kalb", loss.hessian(y, eta) * omega, design, design)
-            if n_outputs > 1
-            else (design * (loss.hessian(y, eta)[0, 0] * omega)) @ design.T
-        )
-        hessian = hessian.reshape(n_outputs * n_columns, -1)
-        majorant = np.kron(
-            np.eye(n_outputs), loss.curvature * (design * omega) @ design.T
-        )
-        for curvature in (hessian, majorant):
-            step = np.linalg.lstsq(curvature, gradient.ravel(), rcond=1e-12)[0]
+        gradient = weighted_score(loss, y, eta, omega) @ design.T
+        improvement = 0.0
+        # Where Newton's method fails (no curvature, no decrease) the majorant does not.
+        for second in (_newton_matrix, _majorant_matrix):
+            matrix = second(loss, y, eta, omega, design)
+            step = np.linalg.lstsq(matrix, gradient.ravel(), rcond=1e-12)[0]
+            missed = np.abs(matrix @ step - gradient.ravel()).max()
+            if missed > 1e-6 * np.abs(gradient).max():
+                continue
             step = step.reshape(coef.shape)
             decrease = float((gradient * step).sum())
-            new, size = objective, 1.0
+            size = 1.0
             while size > 1e-4:
                 new_eta = (coef + size * step) @ design
                 new = mean_loss(loss, y, new_eta, omega)
-                if new <= objective - 1e-4 * size * decrease + 1e-15 * start:
+                if new <= objective * (1 + 1e-15) - 1e-4 * size * decrease:
                     break
                 size /= 2
             else:
                 continue
+            coef = coef + size * step
+            eta, improvement, objective = new_eta, objective - new, new
             break
-        else:
-            break
-        coef = coef + size * step
-        eta, improvement, objective = new_eta, objective - new, new
         if loss.saturates and objective < _SEPARABLE * start:
             return coef, objective, True
         # Newton converges quadratically: the step that no longer shows in the
         # objective is the last one that improves the coefficients.
-        if improvement <= 1e-14 * start:
+        if improvement <= 1e-14 * objective:
             break
     return coef, objective, False
+
+
+def _newton_matrix(loss, y, eta, omega, design):
+    hessian = loss.hessian(y, eta) * omega
+    if len(y) == 1:
+        return (design * hessian[0, 0]) @ design.T
+    n = len(y) * len(design)
+    return np.einsum("kli,ai,bi->kalb", hessian, design, design).reshape(n, n)
+
+
+def _majorant_matrix(loss, y, eta, omega, design):
+    matrix = (design * (loss.majorant(y, eta) * omega)) @ design.T
+    return np.kron(np.eye(len(y)), matrix)

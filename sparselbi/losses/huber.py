@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .base import as_continuous, same_fields, typed_hash
+from .base import as_continuous, different_fields, same_fields, typed_hash
 
 
 def weighted_median(x, weight):
@@ -45,6 +45,7 @@ class Huber(NamedTuple):
     curvature = 1.0
     saturates = False
     __eq__ = same_fields
+    __ne__ = different_fields
     __hash__ = typed_hash
 
     def encode(self, y):
@@ -86,6 +87,9 @@ class Huber(NamedTuple):
 
     def hessian(self, y, eta):
         return (np.abs(y - eta) <= self.threshold).astype(float)[None]
+
+    def majorant(self, y, eta):
+        return self.threshold / np.maximum(np.abs(y - eta)[0], self.threshold)
 
     def inverse_link(self, eta):
         return eta

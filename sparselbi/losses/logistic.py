@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit
 
-from .base import class_codes, same_fields, typed_hash
+from .base import class_codes, different_fields, same_fields, typed_hash
 
 
 class Logistic(NamedTuple):
@@ -15,6 +15,7 @@ class Logistic(NamedTuple):
     curvature = 0.25
     saturates = True
     __eq__ = same_fields
+    __ne__ = different_fields
     __hash__ = typed_hash
 
     def encode(self, y):
@@ -46,6 +47,9 @@ class Logistic(NamedTuple):
     def hessian(self, y, eta):
         p = expit(eta)
         return (p * (1 - p))[None]
+
+    def majorant(self, y, eta):
+        return np.full(eta.shape[1], self.curvature)
 
     def inverse_link(self, eta):
         return expit(eta)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import softmax
 
-from .base import class_codes, same_fields, typed_hash
+from .base import class_codes, different_fields, same_fields, typed_hash
 
 
 class Multinomial(NamedTuple):
@@ -19,6 +19,7 @@ class Multinomial(NamedTuple):
     curvature = 0.5
     saturates = True
     __eq__ = same_fields
+    __ne__ = different_fields
     __hash__ = typed_hash
 
     def encode(self, y):
@@ -60,6 +61,9 @@ class Multinomial(NamedTuple):
     def hessian(self, y, eta):
         p = softmax(eta, axis=0)
         return p[:, None] * np.eye(len(p))[:, :, None] - p[:, None] * p[None, :]
+
+    def majorant(self, y, eta):
+        return np.full(eta.shape[1], self.curvature)
 
     def inverse_link(self, eta):
         return softmax(eta, axis=0)

@@ -4,7 +4,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .base import as_continuous, same_fields, typed_hash, weighted_variance
+from .base import (
+    as_continuous,
+    different_fields,
+    same_fields,
+    typed_hash,
+    weighted_variance,
+)
 
 
 class Squared(NamedTuple):
@@ -14,6 +20,7 @@ class Squared(NamedTuple):
     curvature = 1.0
     saturates = False
     __eq__ = same_fields
+    __ne__ = different_fields
     __hash__ = typed_hash
 
     def encode(self, y):
@@ -35,6 +42,9 @@ class Squared(NamedTuple):
 
     def hessian(self, y, eta):
         return np.ones((1, 1, eta.shape[1]))
+
+    def majorant(self, y, eta):
+        return np.ones(eta.shape[1])
 
     def inverse_link(self, eta):
         return eta

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..losses.base import same_fields, typed_hash
+from ..losses.base import different_fields, same_fields, typed_hash
 
 
 class Group(NamedTuple):
@@ -23,6 +23,7 @@ class Group(NamedTuple):
     name = "group"
     grouped = True
     __eq__ = same_fields
+    __ne__ = different_fields
     __hash__ = typed_hash
 
     def shrink(penalty, z, weight, ptr, kappa, out):  # noqa: N805

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..losses.base import same_fields, typed_hash
+from ..losses.base import different_fields, same_fields, typed_hash
 
 
 class L1(NamedTuple):
@@ -21,6 +21,7 @@ class L1(NamedTuple):
     name = "l1"
     grouped = False
     __eq__ = same_fields
+    __ne__ = different_fields
     __hash__ = typed_hash
 
     def shrink(penalty, z, weight, ptr, kappa, out):  # noqa: N805
@@ -61,7 +62,9 @@ class L1(NamedTuple):
         a = before[row, column]
         b = after[row, column]
         w = weight[column]
-        if not (penalty.positive and w > 0.0) and (a < -w or b < -w):
+        # A jump over both thresholds meets the one on the side of `after`.
+        both = not (penalty.positive and w > 0.0)
+        if both and (b < -w or (a < -w and b <= w)):
             a = -a
             b = -b
         if a == b:

@@ -49,14 +49,10 @@ def write_events(penalty, work, cone, record, states, t_before, t):
                 continue
             low, high = work.low[i], work.high[i]
             if p != 0.0:
-                if flipped:  # through the whole interval of zeros
-                    a = abs(work.z_before[k, i])
-                    there = (a - work.weight[i]) / (a + abs(work.z[k, i]))
-                else:
-                    there = crossing(
-                        penalty, work.z_before, work.z, work.weight, k, i, low, high
-                    )
-                cone.left[k, i] = t_before + there * (t - t_before)
+                back = crossing(
+                    penalty, work.z, work.z_before, work.weight, k, i, low, high
+                )
+                cone.left[k, i] = t - back * (t - t_before)
                 _write_event(work, record, states, cone.left[k, i], k, i, -1, p)
             if c != 0.0:
                 there = crossing(

@@ -16,8 +16,13 @@ from ._anchor import Anchor
 from ._cholesky import append, remove, solve
 from .base import build_events, build_path, check_count, first_entry_time, null_path
 
-AGAIN, ANCHOR, T_MAX, MAX_FEATURES, LEAST_SQUARES = range(5)
-STATUS = {T_MAX: "t_max", MAX_FEATURES: "max_features", LEAST_SQUARES: "least_squares"}
+AGAIN, ANCHOR, T_MAX, MAX_FEATURES, LEAST_SQUARES, ILL_CONDITIONED = range(6)
+STATUS = {
+    T_MAX: "t_max",
+    MAX_FEATURES: "max_features",
+    LEAST_SQUARES: "least_squares",
+    ILL_CONDITIONED: "ill_conditioned",
+}
 
 # Entries within this relative distance of the first one enter at the same knot.
 _TIE = 1e-12
@@ -50,7 +55,8 @@ def iss_path(problem, *, t_max=None, max_features=None):
     RegularizationPath
         With ``knots[0] = 0``, the null model; ``knots[1]`` is the first entry. The
         coefficients of knot k hold on ``[knots[k], knots[k + 1])``. ``status`` is
-        "least_squares", "t_max", "max_features" or "null".
+        "least_squares", "t_max", "max_features", "null", or "ill_conditioned" when
+        rounding would decide how to go on.
 
     Raises
     ------
@@ -127,6 +133,10 @@ def _iss_loop(gram, norm, weight, positive, work, state, knots, coefs):
         if span == np.inf or s.t + span - s.t_anchor > s.certified:
             return ANCHOR
 
+        # Events that take no time, again and again, are made of rounding.
+        s.idle = s.idle + 1 if span <= 1e-15 * s.t else 0
+        if s.idle > 2 * T + 10:
+            return ILL_CONDITIONED
         s.t += span
         for j in range(T):
             work.since[j] = work.ahead[j]
@@ -146,17 +156,31 @@ def _iss_loop(gram, norm, weight, positive, work, state, knots, coefs):
                         work.sign[j] = 0.0
                     elif not work.active[j]:
                         rho[j] = work.sign[j] * weight[j]
-        for i in range(s.a):
-            j = work.members[i]
-            if weight[j] > 0.0:
-                work.sign[j] = 1.0 if coef[j] > 0.0 else -1.0
         s.a = _fit_signed(gram, weight, work, s.a, tolerance, norm)
-        if s.a - s.n_free > s.limit:
+        n_active = 0
+        for i in range(s.a):
+            n_active += weight[work.members[i]] > 0.0
+        if n_active > s.limit:
             return MAX_FEATURES
         knots[s.n_knots] = s.t
         for j in range(T):
             coefs[s.n_knots, j] = coef[j]
         s.n_knots += 1
+
+
+@jit
+def _factorize(gram, active, factor, members):
+    """Factor the first `active` columns; those that depend on others stay outside.
+
+    Unpenalized columns may be dependent: they keep the coefficients of the null fit,
+    and the others do the rest.
+    """
+    a = 0
+    for j in range(active):
+        if append(factor, a, gram, members, j):
+            members[a] = j
+            a += 1
+    return a
 
 
 @jit
@@ -206,9 +230,12 @@ def _fit_signed(gram, weight, work, a, tolerance, norm):
             out = -1
             for i in range(a):
                 j = work.members[i]
-                if weight[j] > 0.0 and sign[j] * (coef[j] + work.step[i]) <= 0.0:
+                target = sign[j] * (coef[j] + work.step[i])
+                # A contribution at rounding level is zero: its sign is not known.
+                if weight[j] > 0.0 and norm[j] * target <= tolerance:
                     room = coef[j] / -work.step[i] if work.step[i] != 0.0 else 0.0
-                    if room < share:
+                    room = min(max(room, 0.0), 1.0)
+                    if room <= share:  # also one that arrives at zero just now
                         share = room
                         out = i
             for i in range(a):
@@ -273,11 +300,13 @@ _STATE = np.dtype(
         ("size", "f8"),  # norm of the response, for rounding levels
         ("limit", "i8"),
         ("a", "i8"),
-        ("n_free", "i8"),
         ("n_knots", "i8"),
+        ("idle", "i8"),  # events in a row that took no time
     ]
 )
 _ROWS = 256
+# Anchors at one and the same time after which the path is given up.
+_MAX_STUCK = 60
 
 
 class _Trace:
@@ -297,12 +326,11 @@ class _Trace:
         self.state = np.zeros(1, _STATE)
         self.state["end"], self.state["size"] = end, size
         self.state["limit"] = limit
-        self.state["n_free"] = len(problem.unpenalized)
         self.rows = [(np.zeros(1), problem.unpenalized, problem.null_coef)]
         self.n_anchors = 0
 
     def run(self, fields):
-        status = ANCHOR
+        status, stuck = ANCHOR, 0
         while status == ANCHOR:
             self._load()
             before = float(self.state["t"][0])
@@ -329,7 +357,11 @@ class _Trace:
                         )
                     )
             if status == ANCHOR:
-                self._unload(stuck=float(self.state["t"][0]) == before)
+                stuck = stuck + 1 if float(self.state["t"][0]) == before else 0
+                if stuck > _MAX_STUCK:
+                    status = ILL_CONDITIONED
+                else:
+                    self._unload(stuck > 0)
         return self._path(STATUS[status], fields)
 
     def _load(self):
@@ -339,8 +371,8 @@ class _Trace:
         active = anchor.choose(at_once=0.0)
         T = len(anchor.features)
         coef = anchor.coef[0, anchor.features]
-        factor = np.zeros((T, T))
-        factor[:active, :active] = np.linalg.cholesky(anchor.gram[:active, :active])
+        factor, members = np.zeros((T, T)), np.arange(T)
+        state["a"] = _factorize(anchor.gram, active, factor, members)
         rows = {
             name: np.zeros(T) for name in ("since", "ahead", "wait", "sign", "step")
         }
@@ -351,14 +383,13 @@ class _Trace:
             coef_anchor=coef.copy(),
             active=np.arange(T) < active,
             blocked=np.zeros(T, dtype=np.bool_),
-            members=np.arange(T),
+            members=members,
             factor=factor,
             **rows,
         )
         self.knots, self.coefs = np.empty(_ROWS), np.empty((_ROWS, T))
         state["t_anchor"] = state["t"]
         state["certified"], state["budget"] = anchor.time, anchor.budget
-        state["a"] = active
         state["out_of_budget"] = False
         state["complete"] = self._is_complete()
 
@@ -398,6 +429,9 @@ class _Trace:
             where = np.searchsorted(columns, features)
             coefs[start : start + len(t), 0, where] = values
             start += len(t)
+        # Events at one and the same time make one knot.
+        last = np.append(np.diff(knots) > 0, True)
+        knots, coefs = knots[last], coefs[last]
         end = float(self.state["end"][0])
         if status == "t_max" and end > knots[-1]:
             knots = np.append(knots, end)
@@ -411,6 +445,11 @@ class _Trace:
             "least_squares": (
                 "The path is complete: the last knot is a least-squares fit of all "
                 "features."
+            ),
+            "ill_conditioned": (
+                f"The path ended at t={knots[-1]:.6g}: the active columns are so "
+                "nearly dependent that rounding decides what comes next. Standardize "
+                "the columns, or drop near-duplicates."
             ),
         }
         return build_path(
