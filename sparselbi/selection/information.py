@@ -30,7 +30,7 @@ _LIKELIHOODS = {
     "squared": "Gaussian",
     "logistic": "Bernoulli",
     "multinomial": "multinomial",
-    "huber": "pseudo-likelihood, n log(deviance / n) of the Huber loss",
+    "huber": "pseudo-likelihood, Huber deviance / robust variance",
 }
 
 # A fit is saturated when its deviance is at most this fraction of the null model's.
@@ -51,7 +51,8 @@ class InformationCriterion:
     groups) in the model and p the number of those that could have entered. For squared
     loss :math:`-2 \log L` is ``n log(deviance / n)`` (variance profiled out) or
     ``deviance / variance``; for the logistic and softmax losses it is the deviance; for
-    Huber's loss ``n log(deviance / n)`` is only a pseudo-likelihood.
+    Huber's loss it is the pseudo-likelihood ``deviance / variance`` with one robust
+    variance (profiling it out would let a single outlier hide every variable).
 
     Parameters
     ----------
@@ -202,7 +203,7 @@ class InformationCriterion:
         allowed[0] = True
         deviance = np.where(allowed & (null > 0), deviance, np.nan)
 
-        variance, variance_rule = self._variance(null / n, path.loss, problem, notes)
+        variance, variance_rule = self._variance(null / n, path, problem, notes)
         if path.loss.saturates:
             minus_two_log_likelihood = deviance
         elif variance is None:
@@ -286,11 +287,18 @@ class InformationCriterion:
         return float(self.cap), "given"
 
     def _variance(
-        self, null: float, loss: Any, problem: Problem | None, notes: list[str]
+        self,
+        null: float,
+        path: RegularizationPath,
+        problem: Problem | None,
+        notes: list[str],
     ) -> tuple[float | None, str]:
         """The common variance (None: one per fit) and its rule."""
-        if loss.saturates:
+        if path.loss.saturates:
             return None, "none in this likelihood"
+        scale = path.info.get("robust_scale", 0.0)
+        if scale > 0:
+            return float(scale) ** 2, "robust: residuals of the largest fit <= n/3"
         profile = "profile: deviance / n of each fit"
         if self.variance == "profile":
             return None, profile

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ..losses.huber import normalized_mad
 from ..solvers.refit import refit_coefs
 from .least_squares import (
     full_residual_sum,
@@ -50,23 +51,29 @@ def with_statistics(path: RegularizationPath, problem: Problem) -> Regularizatio
           Unpenalized columns always count. For a softmax with all classes kept, one is
           subtracted per feature whose coefficients are all nonzero, because a common
           shift of them changes nothing;
-        - ``info["n_candidates"]``: how many features (groups) could have entered.
+        - ``info["n_candidates"]``: how many features (groups) could have entered;
+        - ``info["robust_scale"]`` for Huber's loss: 1.4826 times the median absolute
+          residual of the largest fit with at most n/3 coefficients, times
+          sqrt(n / (n - size)).
     """
     supports = path_supports(path)
     half = half_of(path.n_samples)
+    info = {"n_candidates": count_candidates(path, problem)}
     if path.loss.name == "squared":
         system = _system(path, problem)
         deviance = _squared_deviance(path, problem, system)
         refit = _squared_refit(path, problem, system, supports, half)
     else:
         deviance = _deviance(path, problem)
+        if path.loss.name == "huber":
+            info["robust_scale"] = _robust_scale(path, problem, supports)
         refit = _refit(path, problem, supports, half)
     return dataclasses.replace(
         path,
         deviance=deviance,
         refit_deviance=refit,
         size=supports.size,
-        info={**path.info, "n_candidates": count_candidates(path, problem)},
+        info={**path.info, **info},
     )
 
 
@@ -275,6 +282,17 @@ def _deviance(path, problem):
         )
         deviance[part] = [problem.deviance(one) for one in eta]
     return deviance
+
+
+def _robust_scale(path, problem, supports):
+    """Noise scale that neither outliers nor the size of the fit distort much."""
+    n = path.n_samples
+    allowed = np.flatnonzero(supports.size <= n / 3)
+    k = int(allowed[np.argmax(supports.size[allowed])]) if allowed.size else 0
+    coefs, intercepts = _coefs3(path)[[k]], path.intercepts[[k]].reshape(1, -1)
+    eta = problem.linear_predictor(path.active_features, coefs, intercepts)[0]
+    scale = normalized_mad((problem.y - eta)[0], problem.omega)
+    return scale * np.sqrt(n / max(n - supports.size[k], 1.0))
 
 
 def _refit(path, problem, supports, max_size):

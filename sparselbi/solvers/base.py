@@ -37,6 +37,8 @@ def first_entry_time(problem, g):
     zero = np.zeros_like(g)
     reach = time_to_threshold(problem, zero, g, np.zeros(len(problem.block_ptr) - 1))
     t0 = float(reach.min(initial=np.inf))
+    if t0 == np.inf:
+        return t0
     # A gradient at rounding level is zero: it never makes an entry.
     size = np.abs(problem.y).max() + np.abs(problem.null_eta).max()
     level = 1e-14 * size * problem.norms.max()
