@@ -8,8 +8,9 @@ import numpy as np
 
 from .base import time_to_threshold
 
-# Blocks to watch beside the active ones.
-N_CANDIDATES = 64
+# Blocks to watch beside the active ones. Products of candidates cost about their square
+# times n, an anchor p times n: few columns in all deserve few candidates.
+N_CANDIDATES = 24, 64
 
 
 class Anchor:
@@ -55,7 +56,9 @@ class Anchor:
         active = np.logical_or.reduceat(nonzero, self._ptr[:-1])
         active |= self._block_weight == 0
         reach[active] = np.inf
-        n_candidates = max(N_CANDIDATES, int((reach <= at_once).sum()))
+        few, many = N_CANDIDATES
+        n_candidates = min(max(len(reach) // 16, few), many)
+        n_candidates = max(n_candidates, int((reach <= at_once).sum()))
         if n_candidates < len(reach):
             near = np.argpartition(reach, n_candidates)
             candidates, cut = near[:n_candidates], float(reach[near[n_candidates]])
