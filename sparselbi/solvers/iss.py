@@ -28,6 +28,8 @@ STATUS = {
 _TIE = 1e-12
 # Gradients below this share of the size of the numbers they are made of are rounding.
 _ROUNDING = 1e-13
+# Share of the size of the response that a gradient on the support may have at the end.
+_STATIONARY = 1e-9
 
 
 def iss_path(problem, *, t_max=None, max_features=None):
@@ -432,6 +434,8 @@ class _Trace:
         # Events at one and the same time make one knot.
         last = np.append(np.diff(knots) > 0, True)
         knots, coefs = knots[last], coefs[last]
+        if not self._is_stationary(columns, coefs[-1]):
+            status = "ill_conditioned"
         end = float(self.state["end"][0])
         if status == "t_max" and end > knots[-1]:
             knots = np.append(knots, end)
@@ -447,9 +451,9 @@ class _Trace:
                 "features."
             ),
             "ill_conditioned": (
-                f"The path ended at t={knots[-1]:.6g}: the active columns are so "
-                "nearly dependent that rounding decides what comes next. Standardize "
-                "the columns, or drop near-duplicates."
+                f"The path ended at t={knots[-1]:.6g}; its late knots are not to be "
+                "trusted: the active columns are so nearly dependent that rounding "
+                "decides. Fit an intercept, standardize, or drop near-duplicates."
             ),
         }
         return build_path(
@@ -465,6 +469,15 @@ class _Trace:
             info={"n_anchors": self.n_anchors},
             **fields,
         )
+
+    def _is_stationary(self, columns, coef):
+        """Whether the fit of the last knot is one, judged by its residuals."""
+        support = columns[coef[0] != 0]
+        block = self.problem.columns(support)
+        residual = self.response[0] - block @ coef[0, coef[0] != 0]
+        g = np.abs(residual @ block)
+        level = _STATIONARY * float(self.state["size"][0])
+        return bool((g <= level * self.problem.norms[support]).all())
 
     def _events(self, knots, columns, coefs):
         """Every change of sign between knots, as leaving and entering."""
