@@ -11,6 +11,8 @@ from .base import time_to_threshold
 # Blocks to watch beside the active ones. Products of candidates cost about their square
 # times n, an anchor p times n: few columns in all deserve few candidates.
 N_CANDIDATES = 24, 64
+# Up to so many blocks all are watched, from a single anchor.
+_ALL = 128
 
 
 class Anchor:
@@ -58,6 +60,8 @@ class Anchor:
         reach[active] = np.inf
         few, many = N_CANDIDATES
         n_candidates = min(max(len(reach) // 16, few), many)
+        if len(reach) <= _ALL:
+            n_candidates = len(reach)
         n_candidates = max(n_candidates, int((reach <= at_once).sum()))
         if n_candidates < len(reach):
             near = np.argpartition(reach, n_candidates)
