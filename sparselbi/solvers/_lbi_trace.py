@@ -145,6 +145,8 @@ class LBITrace:
                 *(np.zeros((K, n)) for _ in range(5)),
             )
         state["a"], state["n_blocks"] = a, active
+        where = np.flatnonzero(anchor.features[:a] == problem.n_features)
+        state["intercept"] = where[0] if where.size else -1
         state["m_anchor"] = state["m_ref"] = state["m"]
         state["anchor_time"], state["anchor_budget"] = anchor.time, anchor.budget
         state["rate"], state["used"], state["used_anchor"] = anchor.rate, 0.0, 0.0

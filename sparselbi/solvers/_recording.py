@@ -135,7 +135,8 @@ def look(work, cone, record, states, t, coef):
         write_row(work, cone, record, states, s.t_look, cone.sample)
     for k in range(K):
         for i in range(s.a):
-            s.top = max(s.top, abs(coef[k, i]))
+            if i != s.intercept:
+                s.top = max(s.top, abs(coef[k, i]))
     slack = TOLERANCE * s.top
     for k in range(K):
         for i in range(s.a):

@@ -112,7 +112,8 @@ STATE = np.dtype(
         ("m_look", "i8"),
         ("t_look", "f8"),
         ("t_row", "f8"),
-        ("top", "f8"),  # largest coefficient so far
+        ("top", "f8"),  # largest coefficient so far, the intercept aside
+        ("intercept", "i8"),  # position of the intercept column, or -1
         ("chunk", "i8"),
     ]
 )
@@ -221,7 +222,9 @@ class Recorder:
 
     def coefficients(self):
         """Return knots (K,), columns (E,) ascending, coefficients (K, n_outputs, E)."""
-        columns = np.unique(np.concatenate([row[1] for row in self._rows]))
+        # A visit between two knots leaves events and no nonzero coefficient.
+        seen = [row[1] for row in self._rows] + [event[1] for event in self._events]
+        columns = np.unique(np.concatenate(seen))
         n_outputs = self._rows[0][2].shape[1]
         knots = np.concatenate([row[0] for row in self._rows])
         coefs = np.zeros((len(knots), n_outputs, len(columns)))

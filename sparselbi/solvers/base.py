@@ -129,6 +129,7 @@ def build_path(problem, knots, features, coefs, intercepts, **fields):
         Of the centred columns; None where the intercept is that of the null model.
     """
     used = (coefs != 0).any(axis=(0, 1))
+    used |= np.isin(features, fields["events"]["feature"])
     features, coefs = features[used], coefs[:, :, used]
     coefs, intercepts = problem.to_original(features, coefs, intercepts)
     intercepts = np.broadcast_to(intercepts, coefs.shape[:2])

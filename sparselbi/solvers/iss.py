@@ -269,6 +269,9 @@ def _fit_signed(gram, weight, work, a, tolerance, norm):
                 g[j] -= gram[k, j] * work.step[i]
         for i in range(a):
             g[work.members[i]] = 0.0
+    for j in range(T):
+        if work.blocked[j] and sign[j] * g[j] > 0.0:
+            g[j] = 0.0  # its pull is rounding
     return a
 
 

@@ -357,6 +357,19 @@ def test_large_kappa_approaches_inverse_scale_space():
     assert errors[2] < 1e-5 * top
 
 
+def test_visit_between_two_knots():
+    """A variable that enters and leaves between two knots has events all the same."""
+    data = make_data("squared", n=20, p=15, correlation=0.9, seed=1086)
+    problem = Problem(data.X, data.y)
+    path = lbi_path(problem, kappa=1, n_knots=2, t_max=20 * first_entry(problem))
+    twin = plain(data.X, data.y, path)
+    changes = [c for c in twin.changes() if c[0] <= path.knots[-1]]
+    assert len(path.events) == len(changes)
+    assert set(path.events["feature"]) <= set(path.active_features)
+    assert max(gaps(path, twin)) < 1e-9
+    assert max(gaps(path, twin, between(path))) < 5e-3
+
+
 def test_first_entry_and_resolved_values():
     data = make_data()
     problem = Problem(data.X, data.y, sample_weight=data.weights, standardize=False)
