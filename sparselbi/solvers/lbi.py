@@ -90,8 +90,8 @@ def lbi_path(
         Where the path ends; None is 100 times t0.
     n_knots : int, default=100
         Knots on a logarithmic grid from t0 to t_max. Further knots are added so that
-        `RegularizationPath.at` is within 0.5 % of the exact iterate in between, relative
-        to the largest coefficient so far, on the standardized scale.
+        `RegularizationPath.at` is within 0.5 % of the exact iterate in between:
+        of the largest coefficient so far, on the standardized scale.
     max_features : int, default=None
         The path ends before more features than this are active.
 
