@@ -74,8 +74,8 @@ class RegularizationPath:
     knot_name : {"t", "alpha"}
     active_features : ndarray of int of shape (n_active,)
         Features that are nonzero somewhere, ascending, unpenalized ones included.
-    active_coefs : ndarray of shape (n_knots, *lead, n_active)
-    intercepts : ndarray of shape (n_knots, *lead)
+    active_coefs : ndarray of shape ``(n_knots, *lead, n_active)``
+    intercepts : ndarray of shape ``(n_knots, *lead)``
     n_features : int
     events : structured ndarray with dtype `EVENT_DTYPE`
         One record per entering or leaving coefficient, in path order: ``t`` (in the
@@ -218,9 +218,24 @@ class RegularizationPath:
             self.status == "saturated" and self.interpolation == "constant"
         )
 
+    def representative_knots(self) -> NDArray[np.float64]:
+        """Values of t (or alpha) at which to read other paths for each knot, (n_knots,).
+
+        The knots themselves, except on a piecewise constant path over t: there a knot
+        stands for the stretch that starts at it, and its (geometric) middle is given.
+        At the knot itself the least change of the data decides between two fits.
+        """
+        knots = self.knots
+        if self.interpolation == "linear" or self.knot_name != "t":
+            return knots
+        middle = np.sqrt(knots[:-1] * knots[1:])
+        middle[knots[:-1] == 0] = knots[1:][knots[:-1] == 0] / 2
+        # After the end of a complete path nothing moves: leave the last jump behind.
+        return np.append(middle, knots[-1] * (2 if self.is_complete else 1))
+
     @cached_property
     def coefs(self) -> NDArray[np.float64]:
-        """All coefficients, dense, of shape (n_knots, *coef_shape); made on demand."""
+        """All coefficients, dense, ``(n_knots, *coef_shape)``; made on demand."""
         return _read_only(self._dense(self.active_coefs))
 
     def _dense(self, active: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -316,9 +331,9 @@ class RegularizationPath:
     def coefs_at(
         self, knots: ArrayLike
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Dense coefficients (m, *coef_shape) and intercepts (m, *lead) at m values.
+        """Dense coefficients and intercepts at m values of t (or alpha), in any order.
 
-        `at` for an array of values of t (or alpha), in any order. For predictions
+        Of shapes ``(m, *coef_shape)`` and ``(m, *lead)``; see `at`. For predictions
         ``predict(X, knots)`` needs much less memory.
         """
         coefs, intercepts = self._active_at(knots)
@@ -407,7 +422,7 @@ class RegularizationPath:
 
         Returns
         -------
-        eta : ndarray of shape (n_knots or m, *lead, n_samples)
+        eta : ndarray of shape ``(n_knots or m, *lead, n_samples)``
             Without the first axis if `knot` is one number.
         """
         one = knot is not None and np.ndim(knot) == 0
@@ -465,30 +480,9 @@ class RegularizationPath:
             Method ``"<method>+refit"``, with the same knots and events. It is constant
             between knots: the fit on the support of the last knot reached.
         """
-        from .solvers.refit import refit_coefs
+        from .solvers.refit import refit_path
 
-        problem = self._problem(X, y, sample_weight)
-        coefs = np.zeros(self.active_coefs.shape)
-        intercepts = np.zeros(self.intercepts.shape)
-        deviance = np.zeros(len(self))
-        nonzero = self._nonzero(self.active_coefs)
-        done: dict[bytes, tuple[Any, Any, float]] = {}
-        for k, mask in enumerate(nonzero):
-            if (key := mask.tobytes()) not in done:
-                done[key] = refit_coefs(problem, self.active_features[mask])
-            coefs[k][..., mask], intercepts[k], deviance[k] = done[key]
-        return replace(
-            self,
-            method=f"{self.method}+refit",
-            interpolation="constant",
-            active_coefs=coefs,
-            intercepts=intercepts,
-            deviance=deviance,
-            size=(coefs != 0).reshape(len(self), -1).sum(axis=1),
-            refit_deviance=None,
-            split_coefs=None,
-            duals=None,
-        )
+        return refit_path(self, self._problem(X, y, sample_weight))
 
     def verify(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
@@ -508,6 +502,36 @@ class RegularizationPath:
         from .solvers.verify import verify_path
 
         return verify_path(self, self._problem(X, y, sample_weight))
+
+    def stability(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        sample_groups: ArrayLike | None = None,
+        **options: Any,
+    ) -> Any:
+        """Trace the path again on random halves of the samples.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            Data as given to the solver.
+        sample_groups : array-like of shape (n_samples,), default=None
+            Samples with equal labels stay together.
+        **options
+            ``n_pairs=50``, ``max_features=None``, ``random_state=0``, ``n_jobs=None``;
+            see `sparselbi.selection.stability_selection`.
+
+        Returns
+        -------
+        sparselbi.selection.Stability
+            Entry times of every feature in every half; stable features.
+        """
+        from .selection.stability import stability_selection
+
+        problem = self._problem(X, y, sample_weight).with_sample_groups(sample_groups)
+        return stability_selection(self, problem, **options)
 
     def _problem(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None) -> Any:
         from .problem import Problem

@@ -44,6 +44,16 @@ class Problem:
         Group label of each feature, for ``penalty="group"``.
     group_weight : {"unit", "sqrt"}, default="unit"
         Threshold of a group: 1, or the square root of its number of coefficients.
+    sample_groups : array-like of shape (n_samples,), default=None
+        Labels of samples that belong together, such as the visits of one patient:
+        resampling (cross-validation, stability selection) never separates them. The
+        path itself does not depend on them.
+
+    Attributes
+    ----------
+    X : ndarray or CSC matrix of shape (n_samples, n_features)
+    target : ndarray of shape (n_samples,)
+        y as given, labels or numbers; ``y`` is what the loss made of it.
 
     Raises
     ------
@@ -64,6 +74,7 @@ class Problem:
         penalty_factor=None,
         groups=None,
         group_weight="unit",
+        sample_groups=None,
     ):
         self._X = _check_matrix(X)
         self.n_samples, self.n_features = self._X.shape
@@ -86,6 +97,7 @@ class Problem:
                 f"group_weight={group_weight!r} is unknown; use one of {GROUP_WEIGHTS}."
             )
         self.group_weight = group_weight
+        self.sample_groups = _check_sample_groups(sample_groups, self.n_samples)
 
         self._set_columns(factor)
         self._set_response(y, loss, weight)
@@ -123,6 +135,7 @@ class Problem:
                 "have the same number of samples."
             )
         self.y, self.classes = loss.encode(y)
+        self.target = np.asarray(y)
         if not np.isfinite(self.y).all():
             row = int(np.flatnonzero(~np.isfinite(self.y).all(axis=0))[0])
             raise ValueError(
@@ -218,6 +231,47 @@ class Problem:
         other._fit_null()
         return other
 
+    def with_sample_groups(self, sample_groups):
+        """Return the same problem with other `sample_groups`; X is shared."""
+        other = copy.copy(self)
+        other.sample_groups = _check_sample_groups(sample_groups, self.n_samples)
+        return other
+
+    def restrict(self, rows):
+        """Return the problem that the given rows alone would have posed.
+
+        Data-dependent parameters of the loss (Huber's threshold) stay as they are. Rows
+        of a memory map are not copied: the others get weight 0, which means the same.
+
+        Parameters
+        ----------
+        rows : ndarray of int or bool
+        """
+        rows = np.arange(self.n_samples)[rows]
+        weight, groups = self.sample_weight, self.sample_groups
+        if _is_memory_map(self._X):
+            inside = np.zeros(self.n_samples)
+            inside[rows] = 1.0 if weight is None else weight[rows]
+            X, target, weight = self._X, self.target, inside
+        else:
+            X, target = self._X[rows], self.target[rows]
+            weight = None if weight is None else weight[rows]
+            groups = None if groups is None else groups[rows]
+        return Problem(
+            X,
+            target,
+            loss=self.loss,
+            penalty=self.penalty,
+            sample_weight=weight,
+            sample_groups=groups,
+            **self.settings,
+        )
+
+    @property
+    def X(self):
+        """The data as given, (n_samples, n_features); sparse matrices as CSC."""
+        return self._X
+
     @property
     def settings(self):
         """The keyword arguments that, with X, y and the weights, rebuild a problem."""
@@ -295,7 +349,7 @@ class Problem:
             # The null intercept is that of centred columns.
         return coefs, intercepts - coefs @ self.x_mean[features]
 
-    def linear_predictor(self, features, coefs, intercepts):
+    def linear_predictor(self, features, coefs, intercepts, rows=slice(None)):
         """Return eta (K, n_outputs, n_samples) for coefficients on the original scale.
 
         Parameters
@@ -303,8 +357,10 @@ class Problem:
         features : ndarray of shape (E,)
         coefs : ndarray of shape (K, n_outputs, E)
         intercepts : ndarray of shape (K, n_outputs)
+        rows : slice or ndarray, default=slice(None)
+            Samples to evaluate.
         """
-        block = _take_columns(self._X, np.asarray(features, dtype=np.intp))
+        block = _take_columns(self._X, np.asarray(features, dtype=np.intp))[:, rows]
         return coefs @ block + np.asarray(intercepts)[..., None]
 
     def deviance(self, eta):
@@ -360,6 +416,26 @@ def _check_weight(sample_weight, n_samples):
     if not weight.any():
         raise ValueError("sample_weight is zero everywhere; no sample is left to fit.")
     return weight
+
+
+def _check_sample_groups(sample_groups, n_samples):
+    if sample_groups is None:
+        return None
+    groups = np.asarray(sample_groups)
+    if groups.shape != (n_samples,):
+        raise ValueError(
+            f"sample_groups has shape {groups.shape}; it needs one label for each of "
+            f"the {n_samples} samples."
+        )
+    return groups
+
+
+def _is_memory_map(X):
+    while isinstance(X, np.ndarray):
+        if isinstance(X, np.memmap):
+            return True
+        X = X.base
+    return False
 
 
 def _check_factor(penalty_factor, n_features):

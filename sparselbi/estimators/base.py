@@ -17,13 +17,14 @@ _X_RULES = {"accept_sparse": ["csc", "csr"], "dtype": [np.float64, np.float32]}
 class BaseRegularizationPathEstimator(BaseEstimator):
     """Estimator that traces a whole path and reports one point of it.
 
-    A subclass stores its parameters, among them ``selector`` and ``refit``, and says
+    A subclass stores its parameters, among them ``selector``, ``refit``, ``n_jobs`` and
+    ``random_state``, and says
 
     - ``_describe(X, y, sample_weight)``: which `Problem` its parameters ask about;
     - ``_trace(problem)``: which solver answers it, with which arguments.
     """
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None, sample_groups=None):
         """Trace the path and choose a point of it.
 
         Parameters
@@ -34,6 +35,9 @@ class BaseRegularizationPathEstimator(BaseEstimator):
         sample_weight : array-like of shape (n_samples,), default=None
             Weight w means the same as w repeated rows, also in selection criteria; so
             the weights should sum to the number of independent samples.
+        sample_groups : array-like of shape (n_samples,), default=None
+            Labels of samples that belong together (the visits of a patient): folds of
+            a cross-validation never separate them. Without effect on other rules.
 
         Returns
         -------
@@ -50,9 +54,10 @@ class BaseRegularizationPathEstimator(BaseEstimator):
             If a selection rule could not be applied as asked; ``selection_.message``
             says which one was used instead.
         """
-        selector = get_selector(self.selector)  # a bad name fails before the work
+        selector = self._selector(self.selector)  # a bad name fails before the work
         X, y = self._check(X, y)
         problem = self._describe(X, y, sample_weight)
+        problem = problem.with_sample_groups(sample_groups)
         path = with_statistics(self._named(self._trace(problem)), problem)
         selection = _choose(selector, path, problem)
         _check_weight_sum(problem, len(path.support(selection.knot)))
@@ -76,16 +81,18 @@ class BaseRegularizationPathEstimator(BaseEstimator):
         X, y = other._check(X, y)
         return other._named(other._trace(other._describe(X, y, sample_weight)))
 
-    def select(self, selector, X=None, y=None, sample_weight=None):
+    def select(
+        self, selector, X=None, y=None, sample_weight=None, sample_groups=None
+    ):
         """Return a copy of the fitted estimator with another point of its path.
 
         Parameters
         ----------
         selector : str, float or selector
             As the parameter `selector`; it becomes that parameter of the copy.
-        X, y, sample_weight : as given to `fit`, default=None
-            Only needed with ``refit=True`` and by selectors that need data; names and
-            numbers read what `fit` has stored on the path.
+        X, y, sample_weight, sample_groups : as given to `fit`, default=None
+            Only needed with ``refit=True`` and by selectors that need data, such as
+            "cv"; other names and numbers read what `fit` has stored on the path.
 
         Returns
         -------
@@ -100,7 +107,7 @@ class BaseRegularizationPathEstimator(BaseEstimator):
             If the selector is unknown, or lacks the data that it needs.
         """
         check_is_fitted(self)
-        rule = get_selector(selector)
+        rule = self._selector(selector)
         if (X is None) != (y is None):
             raise ValueError(
                 f"select got {'X' if y is None else 'y'} without "
@@ -110,6 +117,7 @@ class BaseRegularizationPathEstimator(BaseEstimator):
         if X is not None:
             X, y = self._check(X, y, reset=False)
             problem = self._describe(X, y, sample_weight)
+            problem = problem.with_sample_groups(sample_groups)
             _check_same_data(self.path_, problem)
         elif self.refit:
             raise ValueError(
@@ -120,6 +128,10 @@ class BaseRegularizationPathEstimator(BaseEstimator):
         other.selector = selector
         other._report(self.path_, _choose(rule, self.path_, problem), problem)
         return other
+
+    def _selector(self, spec):
+        options = {"n_jobs": self.n_jobs, "random_state": self.random_state}
+        return get_selector(spec, refit=self.refit, **options)
 
     def _check(self, X, y, reset=True):
         # Targets are only made one-dimensional here: the loss knows what it accepts.

@@ -102,7 +102,7 @@ def degrees_of_freedom(
         raise ValueError(f"sigma={sigma!r} must be positive; give it in units of y.")
 
     rng = check_random_state(random_state)
-    times = _times(path)
+    times = path.representative_knots()
     tau = perturbation * sigma
     weight = problem.total_weight * problem.sqrt_weight**2
     # A row of weight w stands for w rows with their own noise.
@@ -126,17 +126,6 @@ def _fitted_noise(
     moved = np.flatnonzero((coefs != 0).any(axis=0))
     products = problem.correlate(noise)[0, moved] * problem.x_scale[moved]
     return coefs[:, moved] @ products
-
-
-def _times(path: RegularizationPath) -> NDArray[np.float64]:
-    """Where to measure: the knots, or the middle of what they stand for."""
-    knots = path.knots
-    if path.interpolation == "linear":
-        return knots
-    middle = np.sqrt(knots[:-1] * knots[1:])
-    middle[knots[:-1] == 0] = knots[1:][knots[:-1] == 0] / 2
-    # After the end of a complete path nothing moves: leave the last jump behind.
-    return np.append(middle, knots[-1] * (2 if path.is_complete else 1))
 
 
 def _noise_level(path: RegularizationPath, problem: Problem) -> float:

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from numbers import Real
 from typing import Any
 
 from .base import FixedKnot, Selector
+from .cross_validation import CrossValidation
 from .information import InformationCriterion
 
-SELECTORS: dict[str, Callable[[], Selector]] = {
-    "ebic": lambda: InformationCriterion("ebic"),
-    "bic": lambda: InformationCriterion("bic"),
-    "aic": lambda: InformationCriterion("aic"),
+# Called with the options of `get_selector` as keywords, of which a rule uses its own.
+SELECTORS: dict[str, Callable[..., Selector]] = {
+    "ebic": lambda **_: InformationCriterion("ebic"),
+    "bic": lambda **_: InformationCriterion("bic"),
+    "aic": lambda **_: InformationCriterion("aic"),
+    "cv": partial(CrossValidation, "min"),
+    "cv_1se": partial(CrossValidation, "1se"),
 }
 
 
-def get_selector(spec: Any) -> Selector:
+def get_selector(
+    spec: Any, *, refit: bool = False, n_jobs: int | None = None, random_state: Any = 0
+) -> Selector:
     """Return the selector for a name, a number or a selector.
 
     Parameters
     ----------
-    spec : {"ebic", "bic", "aic"}, float or selector
+    spec : {"ebic", "bic", "aic", "cv", "cv_1se"}, float or selector
         A number is a fixed value of the path parameter (`FixedKnot`); a selector is
         any object with a method ``select(path, problem=None)``.
+    refit, n_jobs, random_state
+        What `CrossValidation` is made with if `spec` is the name of its rules.
 
     Raises
     ------
@@ -31,7 +40,8 @@ def get_selector(spec: Any) -> Selector:
         If `spec` is none of these.
     """
     if isinstance(spec, str) and spec in SELECTORS:
-        return SELECTORS[spec]()
+        options = {"refit": refit, "n_jobs": n_jobs, "random_state": random_state}
+        return SELECTORS[spec](**options)
     if isinstance(spec, Real) and not isinstance(spec, bool):
         value = float(spec)
         if not value >= 0:

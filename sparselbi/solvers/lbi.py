@@ -145,7 +145,12 @@ def lbi_path(
         trace = LBITrace(problem, g, t0, kappa_raw, step, t_max, n_knots, limit)
         status = trace.run(_lbi_loop)
         if status in STATUS:
-            return trace.path(STATUS[status], fields, {"n_restarts": restarts})
+            info = {
+                "n_restarts": restarts,
+                "n_knots": int(n_knots),
+                "step_rule": "auto" if automatic else "given",
+            }
+            return trace.path(STATUS[status], fields, info)
         # The norm was estimated from below; active columns showed that it is larger.
         limit_step = step
         if automatic:

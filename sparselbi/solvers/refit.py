@@ -1,5 +1,7 @@
 """Unpenalized fits on a given support."""
 
+import dataclasses
+
 import numpy as np
 
 from ..losses.fit import fit_unpenalized
@@ -50,6 +52,58 @@ def refit_coefs(problem, features):
     if len(problem.coef_shape) == 1:
         return coef[0], float(intercept[0]), deviance
     return coef, intercept, deviance
+
+
+def refit_supports(problem, features, supports, coef_shape):
+    """Refit many supports, each distinct one once.
+
+    Parameters
+    ----------
+    problem : Problem
+    features : ndarray of int of shape (E,)
+    supports : bool ndarray of shape (K, E)
+        Which of `features` are in.
+    coef_shape : tuple
+        Shape of the coefficients of one fit, (..., n_features).
+
+    Returns
+    -------
+    coefs : ndarray of shape (K, *coef_shape[:-1], E)
+    intercepts : ndarray of shape (K, *coef_shape[:-1])
+    deviance : ndarray of shape (K,)
+    """
+    lead = coef_shape[:-1]
+    coefs = np.zeros((len(supports), *lead, len(features)))
+    intercepts = np.zeros((len(supports), *lead))
+    deviance = np.zeros(len(supports))
+    done = {}
+    for k, mask in enumerate(supports):
+        if (key := mask.tobytes()) not in done:
+            done[key] = refit_coefs(problem, features[mask])
+        coefs[k][..., mask], intercepts[k], deviance[k] = done[key]
+    return coefs, intercepts, deviance
+
+
+def refit_path(path, problem):
+    """Refit the support of every knot; see `RegularizationPath.refit`."""
+    coefs, intercepts, deviance = refit_supports(
+        problem,
+        path.active_features,
+        path._nonzero(path.active_coefs),
+        path.coef_shape,
+    )
+    return dataclasses.replace(
+        path,
+        method=f"{path.method}+refit",
+        interpolation="constant",
+        active_coefs=coefs,
+        intercepts=intercepts,
+        deviance=deviance,
+        size=(coefs != 0).reshape(len(path), -1).sum(axis=1),
+        refit_deviance=None,
+        split_coefs=None,
+        duals=None,
+    )
 
 
 def _least_squares(problem, features, norms):
