@@ -366,7 +366,8 @@ def _score_fold(
     """Scores (K,) of one fold, its path, and the features that it could not see."""
     part = problem.restrict(train)
     times = path.representative_knots()
-    fold = retrace(path, part, t_max=float(times.max()))
+    end = float(times.max()) or np.finfo(float).tiny  # 0 if the path is the null model
+    fold = retrace(path, part, t_max=end)
     reached = np.ones(len(times), dtype=bool)
     if not fold.is_complete:
         reached = times <= fold.knots[-1] * (1 + 1e-10)
@@ -469,6 +470,6 @@ def _common_note(notes):
         return []
     shown = ", ".join(map(str, unseen[:5])) + (", ..." if len(unseen) > 5 else "")
     return [
-        f"{len(unseen)} feature(s) (index {shown}) are constant in the training part of "
-        "some fold and could not enter there."
+        f"{len(unseen)} feature(s) (index {shown}) are constant in the training part "
+        "of some fold and could not enter there."
     ]

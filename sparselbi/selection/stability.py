@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import cached_property
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..problem import Problem
 
 _BOUNDS = ("worst_case", "unimodal")
+_N_KNOTS = 200
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -35,7 +36,7 @@ class Stability:
     Parameters
     ----------
     knots : ndarray of shape (K,)
-        Increasing t at which the full path has knots.
+        Increasing t at which shares are tabulated.
     entry_knots : ndarray of shape (2 * n_pairs, n_features)
         First entry in each half-sample, inf = never. Rows 2i and 2i + 1 are a
         complementary pair: they have no sample in common.
@@ -76,11 +77,10 @@ class Stability:
             return (self.entry_knots <= knot).mean(axis=0)
         return np.array([self.probabilities(t) for t in self.knots])
 
-    @cached_property
-    def sizes(self) -> NDArray[np.float64]:
-        """q(t): mean number of penalized features that a half-sample selects, (K,)."""
-        entries = np.sort(self.entry_knots[:, self.penalized], axis=None)
-        return np.searchsorted(entries, self.knots, "right") / len(self.entry_knots)
+    def size(self, knot: float) -> float:
+        """q(t): mean number of penalized features that a half-sample selects by t."""
+        entered = self.entry_knots[:, self.penalized] <= knot
+        return float(entered.sum(axis=1).mean())
 
     def error_bound(
         self, threshold: float = 0.75, knot: float | None = None, kind: str = "unimodal"
@@ -123,8 +123,7 @@ class Stability:
         if kind not in _BOUNDS:
             raise ValueError(f"kind={kind!r} is unknown; use one of {_BOUNDS}.")
         p = int(self.penalized.sum())
-        by = self.knots[-1] if knot is None else knot
-        q = float((self.entry_knots[:, self.penalized] <= by).sum(axis=1).mean())
+        q = self.size(self.knots[-1] if knot is None else knot)
         return self._factor(threshold, q / p, kind) * q**2 / p if p else 0.0
 
     def _factor(self, threshold: float, theta: float, kind: str) -> float:
@@ -139,10 +138,8 @@ class Stability:
             return worst
         return min(worst, 1 / (2 * (2 * threshold - 1 - 1 / (2 * pairs))))
 
-    def knot_for(
-        self, expected_false: float = 1.0, threshold: float = 0.75
-    ) -> float:
-        """Largest knot of the path at which the error bound is at most a number.
+    def knot_for(self, expected_false: float = 1.0, threshold: float = 0.75) -> float:
+        """Latest entry at which the error bound is at most a number, 0 if none is.
 
         Raises
         ------
@@ -154,9 +151,13 @@ class Stability:
                 f"expected_false={expected_false!r} must be a positive number of "
                 "features."
             )
-        bounds = [self.error_bound(threshold, t) for t in self.knots]
+        entries = np.unique(self.entry_knots[:, self.penalized])
+        entries = entries[np.isfinite(entries)].tolist()
         # The bound grows with q(t), which never falls.
-        return float(self.knots[max(np.searchsorted(bounds, expected_false, "right") - 1, 0)])
+        last = bisect_right(
+            entries, expected_false, key=lambda t: self.error_bound(threshold, t)
+        )
+        return entries[last - 1] if last else 0.0
 
     def selected(
         self,
@@ -187,8 +188,8 @@ class Stability:
     def to_frame(self, threshold: float = 0.75) -> pd.DataFrame:
         """One row per feature that any half-sample selects, most stable first.
 
-        Columns: ``feature``, ``index``, ``probability`` (at the knot whose error bound
-        is 1), ``ever`` (share that selects it at all), ``entry`` (in the full path) and
+        Columns: ``feature``, ``index``, ``probability`` (by the t whose error bound is
+        1), ``ever`` (share that selects it at all), ``entry`` (in the full path) and
         the quartiles ``q25``, ``median``, ``q75`` of its entry times (inf: never).
         """
         import pandas as pd
@@ -212,21 +213,24 @@ class Stability:
             }
         )
         order = ["probability", "median", "index"]
-        return frame.sort_values(order, ascending=[False, True, True], ignore_index=True)
+        return frame.sort_values(
+            order, ascending=[False, True, True], ignore_index=True
+        )
 
     def __repr__(self) -> str:
         knot = self.knot_for()
         stable = self.selected()
         names = self.feature_names
+        bound = self.error_bound(0.75, knot)
         shown = [f"x{j}" if names is None else names[j] for j in stable[:12]]
         more = f", ... ({len(stable)} in all)" if len(stable) > 12 else ""
         return (
             f"Stability of {self.penalized.sum()} features in {self.n_pairs} "
             f"complementary pairs of half-samples\n"
             f"  by t = {knot:.6g} a half-sample selects "
-            f"{(self.entry_knots <= knot).sum(axis=1).mean():.3g} features on average\n"
+            f"{self.size(knot):.3g} features on average\n"
             f"  in at least 75 % of them: {', '.join(shown) or 'none'}{more}\n"
-            f"  expected number of false ones: at most {self.error_bound(0.75, knot):.3g}"
+            f"  expected number of false ones: at most {bound:.3g}"
         )
 
 
@@ -281,6 +285,8 @@ def stability_selection(
     """
     if path.knot_name != "t":
         raise ValueError("stability needs a path over t, not over alpha.")
+    if path.knots[-1] == 0:
+        raise ValueError(f"the path is the null model alone: {path.message}")
     n_pairs = check_count("n_pairs", n_pairs)
     check_count("max_features", max_features)
     rng = check_random_state(random_state)
@@ -288,11 +294,13 @@ def stability_selection(
     jobs = (delayed(_entries)(path, problem, rows, max_features) for rows in halves)
     entries = np.array(Parallel(n_jobs=n_jobs)(jobs))
     free = problem.weights[: problem.n_features] == 0
+    penalized, last = problem.usable & ~free, float(path.knots[-1])
+    first = min(entries[:, penalized].min(initial=np.inf), last)
     return Stability(
-        knots=path.knots,
+        knots=np.geomspace(0.9 * first, last, _N_KNOTS),
         entry_knots=entries,
         reference=path.entry_knots(),
-        penalized=problem.usable & ~free,
+        penalized=penalized,
         feature_names=path.feature_names,
     )
 

@@ -6,6 +6,7 @@ import pytest
 from sparselbi import Problem
 from sparselbi.selection import (
     SELECTORS,
+    CrossValidation,
     FixedKnot,
     InformationCriterion,
     Selection,
@@ -21,11 +22,17 @@ def path():
     return support_path(Problem(data.X, data.y), [[], [0], [0, 1]])
 
 
-@pytest.mark.parametrize("name", sorted(SELECTORS))
-def test_names(name):
-    selector = get_selector(name)
-    assert isinstance(selector, InformationCriterion)
-    assert selector.criterion == name
+@pytest.mark.parametrize("name", ["aic", "bic", "ebic"])
+def test_names_of_criteria(name):
+    selector = get_selector(name, refit=True, n_jobs=2)
+    assert repr(selector) == repr(InformationCriterion(name))
+
+
+def test_names_of_cross_validation():
+    assert sorted(SELECTORS) == ["aic", "bic", "cv", "cv_1se", "ebic"]
+    assert get_selector("cv") == CrossValidation("min")
+    expected = CrossValidation("1se", refit=True, n_jobs=2, random_state=7)
+    assert get_selector("cv_1se", refit=True, n_jobs=2, random_state=7) == expected
 
 
 def test_numbers_are_fixed_knots(path):
@@ -53,7 +60,9 @@ def test_objects_with_select_are_taken_as_they_are():
 
 @pytest.mark.parametrize("spec", ["cp", None, True, InformationCriterion, 1j])
 def test_unknown_selectors(spec):
-    with pytest.raises(ValueError, match=r"use one of \['aic', 'bic', 'ebic'\]"):
+    with pytest.raises(
+        ValueError, match=r"use one of \['aic', 'bic', 'cv', 'cv_1se', 'ebic'\]"
+    ):
         get_selector(spec)
 
 
