@@ -290,11 +290,13 @@ def _draw(
 ) -> None:
     from matplotlib.figure import Figure  # without pyplot: no display is needed
 
-    from .plotting import path_figure
+    from .plotting import CriterionDisplay
 
     figure = Figure(figsize=(8.0, 6.4), layout="constrained")
-    path_figure(path, points, scale=X.std(ddof=0), figure=figure)
-    figure.axes[0].set_ylabel("coefficient × standard deviation")
+    display = CriterionDisplay.from_path(
+        path, points, ax=figure.subplots(), scale=X.std(ddof=0)
+    )
+    display.ax_.set_ylabel("coefficient × standard deviation")
     try:
         figure.savefig(file, dpi=150)
     except OSError as error:

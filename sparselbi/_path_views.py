@@ -1,4 +1,4 @@
-"""What people look at: comparisons, tables, texts and plots of a finished path."""
+"""What people look at: comparisons, tables and texts of a finished path."""
 
 from __future__ import annotations
 
@@ -12,11 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._path_checks import check_choice
-
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
 
     from .path import RegularizationPath
 
@@ -235,146 +232,6 @@ def _aligned(head: list[str], rows: dict[int, list[str]], shown: set[int]) -> st
         lines.append(line(row))
         skipped = 0
     return "\n".join(lines)
-
-
-def plot(
-    path: RegularizationPath,
-    ax: Axes | None,
-    x: str,
-    top: int,
-    scale: ArrayLike | None,
-) -> Axes:
-    from matplotlib.patheffects import withStroke
-
-    check_choice("x", x, ("log_t", "t", "l1_norm"))
-    if ax is None:
-        import matplotlib.pyplot as plt
-
-        _, ax = plt.subplots(figsize=(7.5, 4.5), layout="constrained")
-    steps = path.interpolation == "constant" and x != "l1_norm"
-    across, coefs = _plotted_points(path, x, steps)
-    if scale is not None:
-        scale = np.asarray(scale, dtype=np.float64)
-        if scale.shape != (path.n_features,):
-            raise ValueError(
-                f"scale has shape {scale.shape}; it needs one number for each of the "
-                f"{path.n_features} features, such as X.std(axis=0)."
-            )
-        coefs = coefs * scale[path.active_features]
-    outputs = path._outputs()
-    names = [path._name(j) for j in path.active_features]
-    if outputs is not None:
-        names = [f"{name} [{label}]" for label in outputs for name in names]
-    lines = coefs.reshape(len(coefs), len(names)).T
-    largest = np.abs(lines).max(axis=1)
-    order = np.argsort(-largest, kind="stable")[: max(top, 0)]
-    # Ten colours, then the same ten dashed, ...
-    looks: dict[int, dict[str, Any]] = {
-        i: {"color": f"C{r % 10}", "ls": ("-", "--", ":", "-.")[r // 10 % 4], "lw": 1.5}
-        for r, i in enumerate(order.tolist())
-        if largest[i] > 0
-    }
-    grey: dict[str, Any] = {"color": "0.75", "ls": "-", "lw": 0.8, "zorder": 1.5}
-    ax.axhline(0.0, color="0.3", lw=0.8, zorder=1)
-    for i in np.flatnonzero(largest).tolist():
-        look = looks.get(i, grey)
-        # Only where it moves: nothing is drawn over the zero line.
-        rest = np.convolve(lines[i] != 0, [1, 1, 1], mode="same") == 0
-        line = np.where(rest, np.nan, lines[i])
-        ax.plot(across, line, label=names[i], **look)
-    ax.margins(x=0, y=0.07)
-    ax.update_datalim([(across.min(), 0.0), (across.max(), 0.0)])
-    ax.autoscale_view()
-    label = "t" if path.knot_name == "t" else "1 / alpha"
-    ax.set_xlabel("sum of absolute coefficients" if x == "l1_norm" else label)
-    ax.set_ylabel("coefficient" if scale is None else "coefficient × scale")
-    if x == "log_t":
-        set_log_axis(ax)
-    at_end = [i for i in looks if lines[i, -1] != 0]
-    label_ends(ax, [(names[i], lines[i, -1], looks[i]["color"]) for i in at_end])
-    for i in looks.keys() - at_end:  # it left before the end: named at its summit
-        summit = np.abs(lines[i]).argmax()
-        ax.annotate(
-            names[i],
-            (across[summit], lines[i, summit]),
-            xytext=(0, 3 if lines[i, summit] > 0 else -3),
-            textcoords="offset points",
-            fontsize=9,
-            color=looks[i]["color"],
-            ha="center",
-            va="bottom" if lines[i, summit] > 0 else "top",
-            path_effects=[withStroke(linewidth=2, foreground="w")],
-        )
-    return ax
-
-
-def set_log_axis(ax: Axes) -> None:
-    """A logarithmic horizontal axis with plain numbers, several of them."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    ax.set_xscale("log")
-    ax.xaxis.set_major_formatter("{x:g}")
-    low, high = ax.get_xlim()
-    if high < 30 * low:
-        ax.xaxis.set_minor_locator(LogLocator(subs=(1.5, 2, 3, 4, 5, 7)))
-        ax.xaxis.set_minor_formatter("{x:g}")
-    elif high < 3000 * low:
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.xaxis.set_minor_formatter(NullFormatter())
-
-
-def _plotted_points(
-    path: RegularizationPath, x: str, steps: bool
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Abscissae and active coefficients at the corners of the drawn lines."""
-    knots = path.knots
-    if path.interpolation == "linear" and len(path.events) <= 2000:
-        inside = path.events["t"].clip(min(knots), max(knots))
-        knots = path._direction * np.unique(path._direction * np.r_[knots, inside])
-    coefs, _ = path._active_at(knots)
-    if x == "l1_norm":
-        return np.abs(coefs).sum(axis=tuple(range(1, coefs.ndim))), coefs
-    across = path._t(knots)
-    shown = np.isfinite(across) & ((across > 0) | (x == "t"))
-    if not shown.any():
-        return np.ones(1), coefs[:1]
-    across, coefs = across[shown], coefs[shown]
-    if x == "log_t" and not shown[0]:
-        # t = 0 has no place on this axis: show a piece of the null model.
-        across = np.r_[0.8 * across[0], across]
-        coefs = np.concatenate([path.active_coefs[:1], coefs])
-    if steps and path.is_complete:  # the last step has no end
-        across = np.r_[across, 1.15 * across[-1]]
-        coefs = np.concatenate([coefs, coefs[-1:]])
-    if steps:  # every jump is a vertical line: two corners at one t
-        return np.repeat(across, 2)[1:], np.repeat(coefs, 2, axis=0)[:-1]
-    return across, coefs
-
-
-def label_ends(ax: Axes, labels: list[tuple[str, float, str]]) -> None:
-    """Write names beside the line ends at the right edge, none over another."""
-    if not labels:
-        return
-    points = 72 / ax.figure.dpi  # the unit of all positions below
-    height = points * ax.bbox.height
-    size = min(9.0, height / (1.25 * len(labels)))
-    ends = np.array([(1.0, end) for _, end, _ in labels])
-    wanted = points * (ax.get_yaxis_transform().transform(ends)[:, 1] - ax.bbox.y0)
-    places = spread_out(wanted, 1.25 * size, 0.0, height)
-    for (name, end, color), shift in zip(labels, places - wanted, strict=True):
-        leader = {"arrowstyle": "-", "color": color, "lw": 0.6, "relpos": (0, 0.5)}
-        ax.annotate(
-            name,
-            xy=(1.0, end),
-            xycoords=ax.get_yaxis_transform(),
-            xytext=(16.0, shift),
-            textcoords="offset points",
-            fontsize=size,
-            color=color,
-            va="center",
-            annotation_clip=False,
-            arrowprops={**leader, "shrinkA": 1, "shrinkB": 0},
-        )
 
 
 def spread_out(

@@ -21,7 +21,6 @@ from ._path_views import PathComparison
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
 
 EVENT_DTYPE = np.dtype(
     [("t", "f8"), ("feature", "i8"), ("output", "i8"), ("sign", "i1"), ("enters", "?")]
@@ -616,34 +615,49 @@ class RegularizationPath:
 
     def plot(
         self,
-        ax: Axes | None = None,
+        ax: Any = None,
         *,
         x: str = "log_t",
         top: int = 10,
+        by: str = "entry",
         scale: ArrayLike | None = None,
-    ) -> Axes:
+        t_max: float | None = None,
+    ) -> Any:
         """Plot the coefficients along the path.
+
+        A shortcut; `sparselbi.plotting.PathDisplay` can also mark points, colour by
+        other groups and draw several paths.
 
         Parameters
         ----------
-        ax : matplotlib Axes or None
-            A new figure if None.
+        ax : matplotlib Axes, sequence of Axes or None
+            A new figure if None. With several outputs (classes) every one has a panel,
+            and a single Axes is divided.
         x : {"log_t", "t", "l1_norm"}, default="log_t"
             Horizontal axis: t (for alpha paths 1 / alpha) on a logarithmic or a
             linear scale, or the sum of the absolute coefficients.
         top : int, default=10
-            How many coefficients, those with the largest values on the path, are drawn
-            in colour and named beside the line; the others are grey.
+            How many features are drawn in colour and named beside the line; the other
+            active ones are grey.
+        by : {"entry", "size"}, default="entry"
+            Which ones: the first that enter, or the largest anywhere on the path.
         scale : array-like of shape (n_features,) or None
             Factors for the coefficients. With ``X.std(axis=0)`` lines of features in
             different units can be compared.
+        t_max : float, default=None
+            Where the drawing ends, in units of t; None is the end of the path.
 
         Returns
         -------
         matplotlib Axes
-            Every line carries the name of its coefficient as label.
+            An array of them with several outputs. Every line carries the name of its
+            feature as label.
         """
-        return _path_views.plot(self, ax, x, top, scale)
+        from .plotting import PathDisplay
+
+        options: dict[str, Any] = {"x": x, "top": top, "by": by, "t_max": t_max}
+        display = PathDisplay.from_path(self, ax=ax, scale=scale, **options)
+        return display.ax_ if len(display.axes_) == 1 else display.axes_
 
     # ------------------------------------------------------------------------ files
 

@@ -1,20 +1,15 @@
 """Sparse regression by Linearized Bregman Iteration."""
 
-from numbers import Real
-
-import numpy as np
 from sklearn.base import RegressorMixin
 
 from ..losses import get_loss
-from ..penalties import get_penalty
-from ..problem import Problem
-from ..solvers import iss_path, lbi_path
-from .base import BaseRegularizationPathEstimator
+from ..solvers import iss_path
+from ._lbi_base import BaseLBI
 
 _LOSSES = ("squared", "huber")
 
 
-class LBI(RegressorMixin, BaseRegularizationPathEstimator):
+class LBI(RegressorMixin, BaseLBI):
     r"""Sparse linear regression: one regularization path, one reported point.
 
     From the null model on, Linearized Bregman Iteration follows the gradient of the
@@ -62,9 +57,11 @@ class LBI(RegressorMixin, BaseRegularizationPathEstimator):
         Threshold of a group: 1, or the square root of its size.
     positive : bool, default=False
         Only coefficients >= 0 (unpenalized ones are free).
-    selector : {"ebic", "bic", "aic"}, float or selector, default="ebic"
-        Which point of the path to report. A number is that time t. Objects with a
-        method ``select(path, problem)`` can have options, such as
+    selector : {"ebic", "bic", "aic", "cv", "cv_1se"}, float or selector, default="ebic"
+        Which point of the path to report: the minimum of an information criterion, the
+        minimum of the cross-validated error, or the earliest t within one standard
+        error of that. A number is that time t. Objects with a method
+        ``select(path, problem)`` can have options, such as
         ``sparselbi.selection.InformationCriterion("bic", cap=20)``.
     t_max : float, default=None
         Where the path ends. None is 100 times the first entry time, for
@@ -76,6 +73,10 @@ class LBI(RegressorMixin, BaseRegularizationPathEstimator):
         The path ends before more features than this are active.
     refit : bool, default=False
         Report the unpenalized fit on the chosen support. Excludes `positive`.
+    random_state : int, RandomState or None, default=0
+        Seed of the shuffled folds of the selectors "cv" and "cv_1se".
+    n_jobs : int, default=None
+        Joblib workers of cross-validation; None is 1 outside of a joblib context.
 
     Attributes
     ----------
@@ -94,7 +95,8 @@ class LBI(RegressorMixin, BaseRegularizationPathEstimator):
 
     See Also
     --------
-    sparselbi.lbi_path : The path from a `Problem`, also for classification losses.
+    sparselbi.LBIClassifier : The same for class labels.
+    sparselbi.lbi_path : The path from a `Problem`.
     sparselbi.iss_path : The path of ``kappa=np.inf``.
     sparselbi.selection.InformationCriterion : What "ebic", "bic" and "aic" compute.
 
@@ -147,6 +149,8 @@ class LBI(RegressorMixin, BaseRegularizationPathEstimator):
         n_knots=100,
         max_features=None,
         refit=False,
+        random_state=0,
+        n_jobs=None,
     ):
         self.loss = loss
         self.kappa = kappa
@@ -163,6 +167,13 @@ class LBI(RegressorMixin, BaseRegularizationPathEstimator):
         self.n_knots = n_knots
         self.max_features = max_features
         self.refit = refit
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    _instead_of_refit = (
+        "Use kappa=np.inf instead of refit; its path consists of least-squares fits "
+        "that keep the signs."
+    )
 
     def predict(self, X):
         """Predict at the chosen point; ``path_.predict(X)`` predicts at all knots.
@@ -182,42 +193,14 @@ class LBI(RegressorMixin, BaseRegularizationPathEstimator):
         if loss.name not in _LOSSES:
             raise ValueError(
                 f"loss={self.loss!r} is for class labels, LBI is for numbers: use one "
-                f"of {_LOSSES}, or sparselbi.lbi_path with a Problem for classes."
-            )
-        if self.refit and self.positive:
-            raise ValueError(
-                "refit=True and positive=True contradict each other: a fit without "
-                "penalty has no sign constraint. Use kappa=np.inf instead of refit; "
-                "its path consists of least-squares fits that keep the signs."
+                f"of {_LOSSES}, or LBIClassifier for class labels."
             )
         penalty = "l1" if self.groups is None else "group"
-        return Problem(
-            X,
-            y,
-            loss=loss,
-            penalty=get_penalty(penalty, positive=self.positive),
-            sample_weight=sample_weight,
-            fit_intercept=self.fit_intercept,
-            standardize=self.standardize,
-            penalty_factor=self.penalty_factor,
-            groups=self.groups,
-            group_weight=self.group_weight,
-        )
+        return self._pose(X, y, sample_weight, loss, penalty)
 
     def _trace(self, problem):
-        if self.kappa_raw is None and _is_infinite(self.kappa):
-            return self._trace_exactly(problem)
-        return lbi_path(
-            problem,
-            kappa=self.kappa,
-            kappa_raw=self.kappa_raw,
-            step_size=self.step_size,
-            t_max=self.t_max,
-            n_knots=self.n_knots,
-            max_features=self.max_features,
-        )
-
-    def _trace_exactly(self, problem):
+        if not self._wants_exact_path:
+            return super()._trace(problem)
         if problem.loss.name != "squared" or problem.penalty.name != "l1":
             raise ValueError(
                 f"kappa={self.kappa} needs loss='squared' and groups=None, got "
@@ -231,7 +214,3 @@ class LBI(RegressorMixin, BaseRegularizationPathEstimator):
                 "whose path is exact; leave it at 'auto'."
             )
         return iss_path(problem, t_max=self.t_max, max_features=self.max_features)
-
-
-def _is_infinite(kappa):
-    return isinstance(kappa, Real) and kappa == np.inf

@@ -1,5 +1,8 @@
-"""Figures; matplotlib is imported by the functions that draw."""
+"""Figures of paths; matplotlib is imported by the functions that draw."""
 
-from .path_figure import path_figure
+from .criterion_display import CriterionDisplay
+from .lasso import path_from_alphas
+from .path_display import PathDisplay
+from .stability_display import StabilityDisplay
 
-__all__ = ["path_figure"]
+__all__ = ["CriterionDisplay", "PathDisplay", "StabilityDisplay", "path_from_alphas"]

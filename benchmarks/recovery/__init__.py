@@ -1,0 +1,1 @@
+"""Phase transition of exact recovery from y = A x."""

@@ -1,0 +1,1 @@
+"""Which variables and which coefficients selection rules find, where truth is known."""

@@ -1,0 +1,13 @@
+"""One small file per family of methods; each has a tuple `SOLVERS`."""
+
+from . import oracle, refitted_lasso, skglm_nonconvex, sklearn_lasso, sparselbi_paths
+
+__all__ = ["SOLVERS"]
+
+SOLVERS = (
+    *sparselbi_paths.SOLVERS,
+    *sklearn_lasso.SOLVERS,
+    *refitted_lasso.SOLVERS,
+    *skglm_nonconvex.SOLVERS,
+    *oracle.SOLVERS,
+)
