@@ -8,7 +8,7 @@ from .bundled import (
     load_stars_cyg,
     load_wood,
 )
-from .remote import fetch_colon
+from .remote import fetch_colon, fetch_leukemia
 from .simulated import (
     make_sparse_classification,
     make_sparse_regression,
@@ -16,6 +16,7 @@ from .simulated import (
 
 __all__ = [
     "fetch_colon",
+    "fetch_leukemia",
     "load_diabetes",
     "load_hbk",
     "load_prostate",

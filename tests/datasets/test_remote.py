@@ -8,7 +8,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from sparselbi.datasets import fetch_colon, remote
+from sparselbi.datasets import fetch_colon, fetch_leukemia, remote
 
 
 def test_colon_from_the_named_folder(data_dir):
@@ -24,6 +24,20 @@ def test_colon_from_the_named_folder(data_dir):
     np.testing.assert_array_equal(y, bunch.target)
 
 
+def test_leukemia(data_dir):
+    bunch = fetch_leukemia()
+    assert bunch.data.shape == (72, 7129)
+    assert bunch.data.dtype == np.float64
+    assert np.bincount(bunch.target).tolist() == [47, 25]
+    # the published split: 27 ALL and 11 AML patients to train on
+    assert np.bincount(bunch.target[bunch.train]).tolist() == [27, 11]
+    assert len(set(bunch.feature_names)) == 7129
+    assert bunch.feature_names[0] == "AFFX-BioB-5_at"
+    X, y = fetch_leukemia(return_X_y=True)
+    np.testing.assert_array_equal(X, bunch.data)
+    np.testing.assert_array_equal(y, bunch.target)
+
+
 def test_colon_from_data_home(data_dir, tmp_path, monkeypatch):
     monkeypatch.delenv("SPARSELBI_DATA")
     file = tmp_path / remote.REGISTRY["colon"].path
@@ -32,14 +46,18 @@ def test_colon_from_data_home(data_dir, tmp_path, monkeypatch):
     assert fetch_colon(data_home=tmp_path).data.shape == (62, 2000)
 
 
-def test_missing_file_says_what_to_do(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("fetch", "name", "source"),
+    [(fetch_colon, "colon", "alon"), (fetch_leukemia, "leukemia", "golub")],
+)
+def test_missing_file_says_what_to_do(fetch, name, source, tmp_path, monkeypatch):
     monkeypatch.setenv("SPARSELBI_DATA", str(tmp_path / "named"))
     with pytest.raises(FileNotFoundError) as error:
-        fetch_colon(data_home=tmp_path / "home")
+        fetch(data_home=tmp_path / "home")
     message = str(error.value)
-    for part in ("named", "home", "SPARSELBI_DATA", "alon.RData", "colon_alon.npz"):
+    for part in ("named", "home", "SPARSELBI_DATA", f"{source}.RData", f"{source}.npz"):
         assert part in message
-    assert remote.REGISTRY["colon"].sha256 in message
+    assert remote.REGISTRY[name].sha256 in message
 
 
 def test_damaged_file_is_refused(tmp_path, monkeypatch):
