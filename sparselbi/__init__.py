@@ -14,8 +14,10 @@ except PackageNotFoundError:  # a source tree that has not been installed
 
 _HOME = {
     "LBI": "sparselbi.estimators",
+    "LBIClassifier": "sparselbi.estimators",
     "Problem": "sparselbi.problem",
     "RegularizationPath": "sparselbi.path",
+    "RowMoments": "sparselbi.row_moments",
     "iss_path": "sparselbi.solvers",
     "lbi_path": "sparselbi.solvers",
     "warmup": "sparselbi.solvers",

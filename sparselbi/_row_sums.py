@@ -35,9 +35,6 @@ class Sums(NamedTuple):
     first: NDArray[np.float64]
     second: NDArray[np.float64]
 
-    def copy(self):
-        return self._replace(first=self.first.copy(), second=self.second.copy())
-
     @property
     def mean(self):
         return self.shift + self.first / self.weight
@@ -224,10 +221,7 @@ def advise(array, advice):
 
 
 def check_matrix(X, where):
-    if sparse.issparse(X):
-        X = X.tocsr()
-    else:
-        X = np.asarray(X)
+    X = X.tocsr() if sparse.issparse(X) else np.asarray(X)
     if X.ndim != 2 or X.shape[1] == 0:
         raise ValueError(
             f"{where}: X has shape {X.shape}; it needs two dimensions, (n_rows, "

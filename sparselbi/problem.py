@@ -54,6 +54,8 @@ class Problem:
     X : ndarray or CSC matrix of shape (n_samples, n_features)
     target : ndarray of shape (n_samples,)
         y as given, labels or numbers; ``y`` is what the loss made of it.
+    is_summary : bool
+        Whether the rows only stand for the moments of other rows (`as_summary`).
 
     Raises
     ------
@@ -98,6 +100,7 @@ class Problem:
             )
         self.group_weight = group_weight
         self.sample_groups = _check_sample_groups(sample_groups, self.n_samples)
+        self.is_summary = False
 
         self._set_columns(factor)
         self._set_response(y, loss, weight)
@@ -236,6 +239,29 @@ class Problem:
         other = copy.copy(self)
         other.sample_groups = _check_sample_groups(sample_groups, self.n_samples)
         return other
+
+    def as_summary(self):
+        """Return the same problem with rows that are no samples but have their moments.
+
+        See `sparselbi.RowMoments`: what needs single samples is then refused.
+        """
+        if self.loss.name != "squared":
+            raise ValueError(
+                f"loss={self.loss.name!r} needs every row; moments of blocks of rows "
+                "are enough for loss='squared' only. Pass X and y (memory-mapped if "
+                "need be)."
+            )
+        other = copy.copy(self)
+        other.is_summary = True
+        return other
+
+    def check_samples(self, what):
+        """Raise if `what`, which needs single samples, is asked of a summary."""
+        if self.is_summary:
+            raise ValueError(
+                f"{what} needs single samples, but only moments of blocks of rows were "
+                "given; pass X and y (memory-mapped if need be)."
+            )
 
     def restrict(self, rows):
         """Return the problem that the given rows alone would have posed.

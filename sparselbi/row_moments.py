@@ -76,7 +76,8 @@ class RowMoments:
     rounding: a column (or y) which the others determine up to that is taken as
     determined exactly.
 
-    A method that raises leaves the moments as they were.
+    Pages of memory maps are given back to the system after each block. A method that
+    raises leaves the moments as they were.
 
     Examples
     --------
@@ -158,8 +159,8 @@ class RowMoments:
         """Read X and y in blocks of rows, above all from memory-mapped files.
 
         Pages of a `numpy.memmap` are given back to the system after each block, and
-        the next block is asked for ahead, so that memory stays bounded by the block.
-        (Not in mode "c", where giving pages back would undo changes.)
+        the next block is asked for ahead, so that memory stays bounded by the block
+        (not in mode "c", where giving pages back would undo changes).
 
         Parameters
         ----------
@@ -220,7 +221,7 @@ class RowMoments:
         for k, fold in enumerate(folds):
             if not isinstance(fold, RowMoments):
                 raise TypeError(f"fold {k} is a {type(fold).__name__}, not RowMoments.")
-            joined._parts[k] = fold._total().copy()
+            joined._parts[k] = fold._total()
             joined._check_columns(fold.n_features, fold.feature_names, f"fold {k}")
             joined._count(fold)
         return joined
@@ -308,7 +309,7 @@ class RowMoments:
 
     def _copy(self):
         other = RowMoments(n_folds=self.n_folds)
-        other._parts = [part and part.copy() for part in self._parts]
+        other._parts = self._parts.copy()  # sums never change, they are replaced
         other._count(self)
         return other
 

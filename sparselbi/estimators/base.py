@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ..row_moments import blocks_to_moments
 from ..selection import get_selector, with_statistics
 from ..solvers.refit import refit_coefs
 
@@ -24,14 +25,17 @@ class BaseRegularizationPathEstimator(BaseEstimator):
     - ``_trace(problem)``: which solver answers it, with which arguments.
     """
 
-    def fit(self, X, y, sample_weight=None, sample_groups=None):
+    def fit(self, X, y=None, sample_weight=None, sample_groups=None):
         """Trace the path and choose a point of it.
 
         Parameters
         ----------
         X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
             float32 and float64 are used as they are, CSC and CSR stay sparse.
+            `RowMoments`, or an iterable of blocks ``(X, y)`` or ``(X, y,
+            sample_weight)`` of rows that is read once, for data larger than memory.
         y : array-like of shape (n_samples,)
+            Left out for moments and blocks, as are the weights.
         sample_weight : array-like of shape (n_samples,), default=None
             Weight w means the same as w repeated rows, also in selection criteria; so
             the weights should sum to the number of independent samples.
@@ -55,16 +59,14 @@ class BaseRegularizationPathEstimator(BaseEstimator):
             says which one was used instead.
         """
         selector = self._selector(self.selector)  # a bad name fails before the work
-        X, y = self._check(X, y)
-        problem = self._describe(X, y, sample_weight)
-        problem = problem.with_sample_groups(sample_groups)
+        problem = self._pose_question(X, y, sample_weight, sample_groups)
         path = with_statistics(self._named(self._trace(problem)), problem)
         selection = _choose(selector, path, problem)
         _check_weight_sum(problem, len(path.support(selection.knot)))
         self._report(path, selection, problem)
         return self
 
-    def path(self, X, y, sample_weight=None):
+    def path(self, X, y=None, sample_weight=None):
         """Trace the path, choose nothing and change nothing on the estimator.
 
         Parameters
@@ -78,12 +80,10 @@ class BaseRegularizationPathEstimator(BaseEstimator):
             Without the stored deviances that `fit` adds for selection criteria.
         """
         other = copy.copy(self)
-        X, y = other._check(X, y)
-        return other._named(other._trace(other._describe(X, y, sample_weight)))
+        problem = other._pose_question(X, y, sample_weight, None)
+        return other._named(other._trace(problem))
 
-    def select(
-        self, selector, X=None, y=None, sample_weight=None, sample_groups=None
-    ):
+    def select(self, selector, X=None, y=None, sample_weight=None, sample_groups=None):
         """Return a copy of the fitted estimator with another point of its path.
 
         Parameters
@@ -108,16 +108,16 @@ class BaseRegularizationPathEstimator(BaseEstimator):
         """
         check_is_fitted(self)
         rule = self._selector(selector)
-        if (X is None) != (y is None):
+        moments = blocks_to_moments(X) if y is None and X is not None else None
+        if moments is None and (X is None) != (y is None):
             raise ValueError(
                 f"select got {'X' if y is None else 'y'} without "
                 f"{'y' if y is None else 'X'}; give both, as given to fit, or neither."
             )
         problem = None
         if X is not None:
-            X, y = self._check(X, y, reset=False)
-            problem = self._describe(X, y, sample_weight)
-            problem = problem.with_sample_groups(sample_groups)
+            data = (X if moments is None else moments, y, sample_weight, sample_groups)
+            problem = self._pose_question(*data, reset=False)
             _check_same_data(self.path_, problem)
         elif self.refit:
             raise ValueError(
@@ -128,6 +128,27 @@ class BaseRegularizationPathEstimator(BaseEstimator):
         other.selector = selector
         other._report(self.path_, _choose(rule, self.path_, problem), problem)
         return other
+
+    def _pose_question(self, X, y, sample_weight, sample_groups, reset=True):
+        """The checked data as a `Problem`; also from moments or blocks of rows."""
+        moments = blocks_to_moments(X) if y is None else None
+        if moments is None:
+            X, y = self._check(X, y, reset)
+            problem = self._describe(X, y, sample_weight)
+            return problem.with_sample_groups(sample_groups)
+        if sample_weight is not None or sample_groups is not None:
+            raise ValueError(
+                "weights and groups belong into the blocks: (X, y, sample_weight), and "
+                "RowMoments.from_folds for groups; leave sample_weight and "
+                "sample_groups out."
+            )
+        if moments.n_folds is None:
+            X, y, sample_weight = moments.compressed()
+        else:
+            X, y, sample_weight, sample_groups = moments.compressed_folds()
+        X, y = self._check(X, y, reset)
+        problem = self._describe(X, y, sample_weight).as_summary()
+        return problem.with_sample_groups(sample_groups)
 
     def _selector(self, spec):
         options = {"n_jobs": self.n_jobs, "random_state": self.random_state}

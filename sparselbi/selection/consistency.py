@@ -230,6 +230,7 @@ def noise_scale(path: RegularizationPath, problem: Problem) -> tuple[float, str]
         raise ValueError(
             f"loss={path.loss.name!r} has no noise level; it belongs to loss='squared'."
         )
+    problem.check_samples("a robust noise level (give sigma instead)")
     features = np.flatnonzero(problem.usable)
     rule = "residual MAD of the fit on all features"
     if len(features) > half_of(problem.total_weight):

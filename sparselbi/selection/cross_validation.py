@@ -41,6 +41,7 @@ _LABELS = {
     "multinomial": ("log loss", 1.0),
     "huber": ("mean Huber loss", 1.0),
 }
+_MOMENT_SCORES = (None, "neg_mean_squared_error", "neg_root_mean_squared_error", "r2")
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
@@ -178,6 +179,8 @@ class CrossValidation:
                 "cross-validation fits the folds, so it needs the data: call "
                 "select('cv', X, y) with the X, y and sample_weight given to fit."
             )
+        if problem.is_summary:
+            self._check_summary(problem)
         folds = self._folds(problem)
         scorer, label = self._scorer(path, problem)
         jobs = (
@@ -233,6 +236,19 @@ class CrossValidation:
             label=label,
             fold_paths=paths if self.keep_paths else None,
         )
+
+    def _check_summary(self, problem: Problem) -> None:
+        """Moments have the squared errors of the folds that were kept, no others."""
+        if problem.sample_groups is None:
+            raise ValueError(
+                "cross-validation from blocks of rows needs folds that were kept from "
+                "the start: RowMoments.from_blocks(blocks, n_folds=5), or from_arrays."
+            )
+        if self.scoring not in _MOMENT_SCORES:
+            raise ValueError(
+                f"scoring={self.scoring!r} needs single samples; from moments of "
+                f"blocks of rows only {_MOMENT_SCORES} can be computed."
+            )
 
     def _splitter(self, problem: Problem) -> Any:
         if not isinstance(self.cv, Integral):

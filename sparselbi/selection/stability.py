@@ -285,6 +285,7 @@ def stability_selection(
     """
     if path.knot_name != "t":
         raise ValueError("stability needs a path over t, not over alpha.")
+    problem.check_samples("stability selection")
     if path.knots[-1] == 0:
         raise ValueError(f"the path is the null model alone: {path.message}")
     n_pairs = check_count("n_pairs", n_pairs)
