@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from .selection import Selection
 
 RULES = ("ebic", "bic", "aic")
+N_FOLDS = 5
+_WIDTH = 110  # of the table of points
 EPILOG = """
 examples:
   python -m sparselbi
@@ -54,8 +56,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m sparselbi",
         description=(
             "Trace the regularization path of a linear regression, choose points of\n"
-            "it by EBIC, BIC and AIC, print both and draw them. Without --data: the\n"
-            "diabetes data that come with scikit-learn."
+            "it by EBIC, BIC, AIC and cross-validation, print both and draw them.\n"
+            "Without --data: the diabetes data that come with scikit-learn."
         ),
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -113,14 +115,14 @@ def _run(options: argparse.Namespace) -> None:
     path, points = _fit(X, y, options.kappa)
     print(f"{time.perf_counter() - start:.1f} s\n")
 
-    marks = {rule.upper(): point.knot for rule, point in points.items()}
+    marks = {_title(rule): point.knot for rule, point in points.items()}
     print(path.summary(mark=marks))
     print(f"\n{_points_table(path, points, X, y)}")
     if path.status == "null":
         print(f"\n{path.message}")
     for rule, point in points.items():
         if point.message:
-            print(f"\n{rule.upper()}: {point.message}")
+            print(f"\n{_title(rule)}: {point.message}")
     file = output / f"{name}_path.png"
     _draw(path, list(points.values()), X, file)
     print(f"\nFigure: {file}")
@@ -210,16 +212,24 @@ def _fit(
     X: pd.DataFrame, y: pd.Series, kappa: float
 ) -> tuple[RegularizationPath, dict[str, Selection]]:
     from . import LBI
+    from .selection import CrossValidation
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # messages are printed later
             model = LBI(kappa=kappa).fit(X, y)
             points = {rule: model.select(rule).selection_ for rule in RULES}
+            if len(y) >= 2 * N_FOLDS and model.path_.status != "null":
+                best = model.select(CrossValidation(cv=N_FOLDS), X, y).selection_
+                points |= {"cv": best, "cv_1se": best.with_rule("1se")}
     except ValueError as error:
         print()
         raise CommandError(" ".join(str(error).split())) from error
     return model.path_, points
+
+
+def _title(rule: str) -> str:
+    return {"cv_1se": "CV 1-SE"}.get(rule, rule.upper())
 
 
 def _points_table(
@@ -234,8 +244,8 @@ def _points_table(
     from .solvers.refit import refit_coefs
 
     rules: dict[int, list[str]] = {}
-    for rule, point in points.items():
-        rules.setdefault(point.index, []).append(rule.upper())
+    for rule, point in sorted(points.items(), key=lambda item: item[1].knot):
+        rules.setdefault(point.index, []).append(_title(rule))
     problem = Problem(X, y)
     columns: list[dict[Any, str]] = []
     for k in rules:
@@ -248,9 +258,10 @@ def _points_table(
         ]
     used = set().union(*columns)
     rows = [j for j in path.entry_order().tolist() if j in used]
-    width = min(28, max([9, *(len(path._name(j)) for j in rows)]))
+    longest = max([9, *(len(path._name(j)) for j in rows)])
+    width = min(longest, 28, max(10, _WIDTH - 20 * len(rules)))
 
-    def line(name: str, cells: list[str], size: int = 24) -> str:
+    def line(name: str, cells: list[str], size: int = 20) -> str:
         name = name if len(name) <= width else f"{name[: width - 1]}…"
         return (
             name.ljust(width) + "".join(cell.rjust(size) for cell in cells)
@@ -263,12 +274,12 @@ def _points_table(
         line("chosen by", [", ".join(names) for names in rules.values()]),
         line(path.knot_name, [f"{path.knots[k]:.4g}" for k in rules]),
         line("features", [str(len(path.support(path.knots[k]))) for k in rules]),
-        line("", ["path", "refit"] * len(rules), 12),
-        *(line(path._name(j), coefficients(j), 12) for j in rows[:max_rows]),
+        line("", ["path", "refit"] * len(rules), 10),
+        *(line(path._name(j), coefficients(j), 10) for j in rows[:max_rows]),
     ]
     if len(rows) > max_rows:
         lines.append(f"... and {len(rows) - max_rows} more")
-    lines += [line(row, coefficients(row), 12) for row in ("intercept", "explained")]
+    lines += [line(row, coefficients(row), 10) for row in ("intercept", "explained")]
     return "\n".join(lines)
 
 

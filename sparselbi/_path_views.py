@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -232,31 +232,3 @@ def _aligned(head: list[str], rows: dict[int, list[str]], shown: set[int]) -> st
         lines.append(line(row))
         skipped = 0
     return "\n".join(lines)
-
-
-def spread_out(
-    wanted: NDArray[np.float64], extent: ArrayLike, low: float, high: float
-) -> NDArray[np.float64]:
-    """Nearest centres (least squares) for labels that must not overlap.
-
-    `extent` is the size of the labels, one for all or one for each; they are kept
-    within the limits if there is room.
-    """
-    order = np.argsort(wanted, kind="stable")
-    half = np.broadcast_to(np.asarray(extent) / 2, wanted.shape)[order]
-    offsets = np.append(0.0, np.cumsum(half[:-1] + half[1:]))
-    # Minus the offsets, "no overlap" is "not decreasing": isotonic fit.
-    blocks: list[list[float]] = []
-    for value in wanted[order] - offsets:
-        blocks.append([value, 1.0])
-        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
-            mean, weight = blocks.pop()
-            above, count = blocks.pop()
-            total = weight + count
-            blocks.append([(mean * weight + above * count) / total, total])
-    fitted = np.repeat([b[0] for b in blocks], [int(b[1]) for b in blocks])
-    first = low + half[0]
-    last = max(high - half[-1] - offsets[-1], first)
-    placed = np.empty(len(wanted))
-    placed[order] = np.clip(fitted, first, last) + offsets
-    return placed

@@ -6,7 +6,7 @@ import math
 import operator
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -218,7 +218,7 @@ class RegularizationPath:
         )
 
     def representative_knots(self) -> NDArray[np.float64]:
-        """Values of t (or alpha) at which to read other paths for each knot, (n_knots,).
+        """Return where to read other paths for each knot: values of t (or alpha).
 
         The knots themselves, except on a piecewise constant path over t: there a knot
         stands for the stretch that starts at it, and its (geometric) middle is given.

@@ -15,11 +15,9 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib.text import Text
 from scipy.special import expit, softmax
 
 from sparselbi._path_io import DOCUMENT
-from sparselbi._path_views import spread_out
 from sparselbi.losses import Huber, Logistic, Multinomial, Squared
 from sparselbi.path import EVENT_DTYPE, RegularizationPath
 from sparselbi.penalties import L1, Group
@@ -516,11 +514,9 @@ def test_refit_and_verify_rebuild_the_problem(X, monkeypatch):
         seen.append((problem, features))
         return np.full(len(features), 2.0), 5.0, 3.0
 
-    modules = {"refit": {"refit_coefs": refit_coefs}, "verify": {}}
-    modules["verify"]["verify_path"] = lambda path, problem: (path, problem)
-    for name, content in modules.items():
-        module = types.SimpleNamespace(**content)
-        monkeypatch.setitem(sys.modules, f"sparselbi.solvers.{name}", module)
+    monkeypatch.setattr("sparselbi.solvers.refit.refit_coefs", refit_coefs)
+    module = types.SimpleNamespace(verify_path=lambda path, problem: (path, problem))
+    monkeypatch.setitem(sys.modules, "sparselbi.solvers.verify", module)
     settings = {
         "fit_intercept": False,
         "standardize": False,
@@ -734,114 +730,30 @@ def close_figures():
     plt.close("all")
 
 
-def many_features(p, seed=0):
-    """Random monotone paths of p features, the first one never active."""
-    rng = np.random.default_rng(seed)
-    knots = np.geomspace(0.1, 10, 80)
-    start = np.sort(rng.choice(60, size=p))
-    grown = np.maximum(np.arange(80)[:, None] - start, 0) / 80
-    coefs = np.tanh(4 * grown) * rng.normal(size=p) ** 3
-    return make_path(
-        knots=knots,
-        active_features=np.arange(1, p + 1),
-        active_coefs=coefs,
-        intercepts=np.zeros(80),
-        events=[],
-        n_features=p + 1,
-        feature_names=None,
-    )
-
-
-def named_lines(ax):
-    return {
-        line.get_label(): line
-        for line in ax.get_lines()
-        if not line.get_label().startswith("_")
-    }
-
-
-@pytest.mark.parametrize("x", ["log_t", "t", "l1_norm"])
-@pytest.mark.parametrize(
-    "path",
-    [make_path(), make_constant_path(), make_classes_path(), as_alpha(make_path())],
-    ids=["linear", "constant", "classes", "alpha"],
-)
-def test_plot_has_one_named_line_per_moving_coefficient(path, x):
-    ax = path.plot(x=x)
-    lines = named_lines(ax)
-    moving = path.to_frame().any()
-    expected = [
-        name if isinstance(name, str) else f"{name[1]} [{name[0]}]"
-        for name in moving.index[moving]
-    ]
-    assert sorted(lines) == sorted(expected)
-    assert {text.get_text() for text in ax.texts} == set(expected)
-    assert ax.get_xscale() == ("log" if x == "log_t" else "linear")
-    ax.figure.canvas.draw()
-
-
-def test_plot_shows_entries_between_knots():
-    t, coef = named_lines(make_path().plot(x="t"))["bmi"].get_data()
+def test_plot_draws_the_path_and_returns_the_axes():
+    # What is drawn is tested in tests/plotting.
+    path = make_path()
+    ax = path.plot(x="t", top=2)
+    lines = {line.get_label(): line for line in ax.get_lines()}
+    t, coef = lines["bmi"].get_data()
     drawn = np.isfinite(coef)  # the rest would lie on the zero line
     assert (t[drawn][0], t[drawn][-1]) == (2.4, 4.1)
     expected = np.interp(t[drawn], *POLYGONS[2])
     np.testing.assert_allclose(coef[drawn], expected, atol=1e-14)
-    t, coef = named_lines(make_constant_path().plot(x="t"))["x0"].get_data()
-    # only where it moves, with a vertical line for every jump
+    assert len(ax.texts) == 2
+    _, given = plt.subplots()
+    assert path.plot(given) is given
+    assert make_classes_path().plot().shape == (3,)
+
+
+def test_plot_of_a_constant_path_has_two_corners_for_every_jump():
+    lines = make_constant_path().plot(x="t").get_lines()
+    (line,) = (line for line in lines if line.get_label() == "x0")
+    t, coef = line.get_data()
     np.testing.assert_array_equal(t, [0, 1, 1, 2, 2, 4, 4])
     np.testing.assert_array_equal(coef, [np.nan, 0, 3, 3, 3, 3, 0])
     complete = make_constant_path(status="least_squares").plot(x="t")
     assert complete.get_xlim() == (0, 4.6)
-
-
-@pytest.mark.parametrize("top", [0, 3, 10, 40])
-def test_labels_of_the_largest_coefficients_do_not_overlap(top):
-    path = many_features(64)
-    ax = path.plot(top=top)
-    ax.figure.canvas.draw()
-    assert len(named_lines(ax)) == 64
-    assert len(ax.texts) == top
-    size = path.to_frame().iloc[-1].abs().sort_values(ascending=False)
-    assert {text.get_text() for text in ax.texts} == set(size.index[:top])
-    boxes = [Text.get_window_extent(text) for text in ax.texts]  # without the leader
-    middle = np.sort([(box.y0 + box.y1) / 2 for box in boxes])
-    height = max((box.height for box in boxes), default=0)
-    assert (np.diff(middle) > 0.8 * height).all()
-
-
-def test_plot_names_and_scales_the_largest_anywhere_on_the_path():
-    path = make_constant_path()  # x0 leaves before the end, at 3 it is the largest
-    (name,) = path.plot(top=1).texts
-    assert (name.get_text(), *name.xy) == ("x0", 1, 3)
-    ax = path.plot(top=1, scale=[1, 5, 0])
-    assert [text.get_text() for text in ax.texts] == ["x1"]
-    assert np.nanmin(named_lines(ax)["x1"].get_ydata()) == -10
-    with pytest.raises(ValueError, match=r"scale has shape \(2,\).*3 features"):
-        path.plot(scale=[1, 5])
-
-
-def test_plot_twice_into_given_axes_and_unknown_axis():
-    _, ax = plt.subplots()
-    assert make_path().plot(ax) is ax
-    assert many_features(5).plot(ax) is ax
-    values = np.concatenate([line.get_ydata() for line in named_lines(ax).values()])
-    assert ax.get_xlim() == pytest.approx((0.1, 10))
-    low, high = ax.get_ylim()
-    assert low <= np.nanmin(values) <= np.nanmax(values) <= high
-    with pytest.raises(ValueError, match="x='time' is unknown.*l1_norm"):
-        make_path().plot(x="time")
-
-
-@given(st.lists(st.tuples(st.floats(-50, 150), st.floats(2, 8)), min_size=1))
-def test_spread_out_keeps_gap_order_and_limits(labels):
-    wanted, extents = np.array(labels[:12]).T
-    for extent in (8.0, extents):
-        places = spread_out(wanted, extent, 0.0, 100.0)
-        order = np.argsort(wanted, kind="stable")
-        half = np.broadcast_to(extent, wanted.shape)[order] / 2
-        assert (np.diff(places[order]) >= half[1:] + half[:-1] - 1e-9).all()
-        assert places[order[0]] >= half[0] - 1e-9
-        assert places[order[-1]] <= 100.0 - half[-1] + 1e-9
 
 
 # ---------------------------------------------------------------------- save and load

@@ -14,12 +14,12 @@ class BaseLBI(BaseRegularizationPathEstimator):
     """Turns the parameters that these estimators have in common into arguments.
 
     A subclass stores all parameters of `Problem` and `lbi_path`, and says in
-    `_describe` with which loss and which penalty it calls `_pose`.
+    `_describe` with which loss and which penalty it calls `_make_problem`.
     """
 
     _instead_of_refit = "Use a large kappa such as 100 instead of refit."
 
-    def _pose(self, X, y, sample_weight, loss, penalty):
+    def _make_problem(self, X, y, sample_weight, loss, penalty):
         """Return the `Problem` with this loss and the penalty of this name."""
         if self.refit and self.positive:
             raise ValueError(

@@ -196,7 +196,7 @@ class LBI(RegressorMixin, BaseLBI):
                 f"of {_LOSSES}, or LBIClassifier for class labels."
             )
         penalty = "l1" if self.groups is None else "group"
-        return self._pose(X, y, sample_weight, loss, penalty)
+        return self._make_problem(X, y, sample_weight, loss, penalty)
 
     def _trace(self, problem):
         if not self._wants_exact_path:

@@ -270,9 +270,9 @@ class LBIClassifier(ClassifierMixin, BaseLBI):
             )
         if self._wants_exact_path:
             raise ValueError(
-                f"kappa={self.kappa} is the exact path of least-squares fits (LBI); the "
-                "fits of classification losses have no closed form. Use a large finite "
-                "kappa such as 100, and refit=True for a fit without any shrinkage."
+                f"kappa={self.kappa} is the exact path of least-squares fits (LBI); "
+                "classification losses have no closed form. Use a large finite kappa "
+                "such as 100, and refit=True for a fit without any shrinkage."
             )
         y, n_classes, sample_weight = self._weigh(y, sample_weight)
         one_by_one = n_classes == 2 or self.multinomial == "entrywise"
@@ -286,7 +286,7 @@ class LBIClassifier(ClassifierMixin, BaseLBI):
                 "every coefficient on its own; use multinomial='grouped'."
             )
         loss = "logistic" if n_classes == 2 else "multinomial"
-        return self._pose(X, y, sample_weight, loss, penalty)
+        return self._make_problem(X, y, sample_weight, loss, penalty)
 
     def _weigh(self, y, sample_weight):
         """Labels and number of the classes that count, weights with class weights."""
@@ -309,7 +309,7 @@ class LBIClassifier(ClassifierMixin, BaseLBI):
         if present.sum() < 2:
             where = "" if present.all() else " among the samples with positive weight"
             raise ValueError(
-                f"y has a single class ({classes[np.argmax(total)]!r}){where}; "
+                f"y has a single class ({classes.tolist()[np.argmax(total)]!r}){where}; "
                 "LBIClassifier needs at least two classes."
             )
         if not present.all():
@@ -332,7 +332,7 @@ def _class_factors(class_weight, classes):
     if not isinstance(class_weight, dict):
         raise ValueError(
             f"class_weight={class_weight!r} is unknown; use 'balanced', a dict such as "
-            f"{{{classes[0]!r}: 2.0}}, or None."
+            f"{{{classes.tolist()[0]!r}: 2.0}}, or None."
         )
     labels = classes.tolist()
     if unknown := [label for label in class_weight if label not in labels]:

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from .._path_views import spread_out
+from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -61,7 +60,9 @@ def panels(
 
 def settle(ax: Axes) -> None:
     """Make the layout final, so that distances on the page can be measured."""
-    ax.figure.canvas.figure.draw_without_rendering()
+    figure = ax.figure.canvas.figure  # not a subfigure
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)
 
 
 def set_log_axis(ax: Axes) -> None:
@@ -93,6 +94,34 @@ def text_box(text: Any) -> Any:
 
     text.get_window_extent()  # moves an annotation to its place
     return Text.get_window_extent(text)
+
+
+def spread_out(
+    wanted: NDArray[np.float64], extent: ArrayLike, low: float, high: float
+) -> NDArray[np.float64]:
+    """Nearest centres (least squares) for labels that must not overlap.
+
+    `extent` is the size of the labels, one for all or one for each; they are kept
+    within the limits if there is room.
+    """
+    order = np.argsort(wanted, kind="stable")
+    half = np.broadcast_to(np.asarray(extent) / 2, wanted.shape)[order]
+    offsets = np.append(0.0, np.cumsum(half[:-1] + half[1:]))
+    # Minus the offsets, "no overlap" is "not decreasing": isotonic fit.
+    blocks: list[list[float]] = []
+    for value in wanted[order] - offsets:
+        blocks.append([value, 1.0])
+        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
+            mean, weight = blocks.pop()
+            above, count = blocks.pop()
+            total = weight + count
+            blocks.append([(mean * weight + above * count) / total, total])
+    fitted = np.repeat([b[0] for b in blocks], [int(b[1]) for b in blocks])
+    first = low + half[0]
+    last = max(high - half[-1] - offsets[-1], first)
+    placed = np.empty(len(wanted))
+    placed[order] = np.clip(fitted, first, last) + offsets
+    return placed
 
 
 def label_ends(
@@ -194,7 +223,7 @@ def label_points(
     return written
 
 
-def legend_below(ax: Axes, handles: Sequence[Artist], title: str | None = None) -> Any:
+def legend_below(ax: Axes, handles: Sequence[Artist]) -> Any:
     """A legend in one block below the label of the horizontal axis."""
     from matplotlib.transforms import offset_copy
 
@@ -203,12 +232,10 @@ def legend_below(ax: Axes, handles: Sequence[Artist], title: str | None = None) 
     columns = int(width / (0.6 * FONT_SIZE * longest + 4 * FONT_SIZE))
     return ax.legend(
         handles=handles,
-        title=title,
         loc="upper center",
         bbox_to_anchor=(0.5, 0.0),
         bbox_transform=offset_copy(ax.transAxes, ax.figure, y=-34.0, units="points"),
         ncols=min(max(columns, 1), len(handles)),
         fontsize=FONT_SIZE,
-        title_fontsize=FONT_SIZE,
         frameon=False,
     )

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._path_views import spread_out
-from ._layout import FONT_SIZE, points_per_pixel, text_box
+from ._layout import FONT_SIZE, points_per_pixel, spread_out, text_box
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

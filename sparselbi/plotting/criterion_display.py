@@ -260,7 +260,7 @@ class CriterionDisplay:
                 t, drawn, where="post", color="k", ls=dashes, lw=1.3, label=name
             )
             self.lines_[name] = line
-            highest = max(highest, float(np.nanmax(curve)))
+            highest = max(highest, float(np.nanmax(drawn)))
             last = np.flatnonzero(np.isfinite(drawn))[-1]
             ends.append((name, (t[last], drawn[last]), "k"))
         highest = highest or 1.0

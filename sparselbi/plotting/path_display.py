@@ -304,7 +304,7 @@ class PathDisplay:
         self._polygons = []
         for path in paths:
             across, coefs = polygon(path, x, self._end)
-            coefs = coefs.reshape(len(coefs), -1, coefs.shape[-1])
+            coefs = coefs.reshape(len(coefs), len(axes), coefs.shape[-1])
             self._polygons.append((across, coefs * factors[path.active_features]))
         order = self._order(by)
         self._color(order, top)
@@ -339,7 +339,7 @@ class PathDisplay:
         size = np.zeros(paths[0].n_features)
         entry = np.full(paths[0].n_features, np.inf)
         for path, (_, coefs) in zip(paths, self._polygons, strict=True):
-            largest = np.abs(coefs).max(axis=(0, 1))
+            largest = np.abs(coefs).max(axis=(0, 1), initial=0.0)
             size[path.active_features] = np.maximum(size[path.active_features], largest)
             entry = np.fmin(entry, path._t(path.entry_knots()))
         rank = entry if by == "entry" else -size
@@ -440,7 +440,7 @@ class PathDisplay:
             label = f"{rest} more groups" if rest > 1 else "1 more group"
             handles.append(Line2D([], [], color=_GREY, lw=2.5, label=label))
         if handles:
-            ax.legend_ = legend_below(ax, handles)
+            legend_below(ax, handles)
 
     def _n_groups(self) -> int:
         assert self._groups is not None

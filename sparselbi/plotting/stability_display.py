@@ -304,8 +304,8 @@ class StabilityDisplay:
                 ax.plot(max(reference, low), row, "D", color="k", ms=4.5, zorder=3)
             never = 1 - len(entered) / len(entries)
             self._beside(ax, row, f"{never:.0%}".replace("%", " %"))
-        self._beside(ax, -0.95, "never")
-        ax.set_ylim(len(self.features_) - 0.5, -0.5)
+        ax.set_ylim(max(len(self.features_), 1) - 0.5, -0.5)
+        self._beside(ax, -0.5, "never", up=7.0)
         names = [shortened(self._name(j)) for j in self.features_.tolist()]
         ax.set_yticks(range(len(names)), names, fontsize=FONT_SIZE)
         for label, color in zip(
@@ -313,12 +313,12 @@ class StabilityDisplay:
         ):
             label.set_color(color)
 
-    def _beside(self, ax: Axes, row: float, text: str) -> None:
+    def _beside(self, ax: Axes, row: float, text: str, up: float = 0.0) -> None:
         ax.annotate(
             text,
             xy=(1.0, row),
             xycoords=ax.get_yaxis_transform(),
-            xytext=(6.0, 0.0),
+            xytext=(6.0, up),
             textcoords="offset points",
             va="center",
             fontsize=FONT_SIZE,

@@ -41,6 +41,8 @@ _LABELS = {
     "multinomial": ("log loss", 1.0),
     "huber": ("mean Huber loss", 1.0),
 }
+# Rules, and the names under which estimators know them.
+_RULES = {"min": "cv", "1se": "cv_1se"}
 _MOMENT_SCORES = (None, "neg_mean_squared_error", "neg_root_mean_squared_error", "r2")
 
 
@@ -63,6 +65,8 @@ class CrossValidated(Selection):
         What the scores are.
     fold_paths : tuple of RegularizationPath or None
         With ``keep_paths=True``.
+    knots, sizes : ndarray of shape (K,)
+        Of the full path: knots, and number of features in the model.
     """
 
     fold_scores: NDArray[np.float64] = dataclasses.field(
@@ -74,6 +78,27 @@ class CrossValidated(Selection):
     points: dict[str, float] = dataclasses.field(default_factory=dict)
     label: str = ""
     fold_paths: tuple[RegularizationPath, ...] | None = None
+    knots: NDArray[np.float64] = dataclasses.field(default_factory=lambda: np.zeros(0))
+    sizes: NDArray[np.int64] = dataclasses.field(
+        default_factory=lambda: np.zeros(0, np.int64)
+    )
+
+    def with_rule(self, rule: str) -> CrossValidated:
+        """What the other rule, "min" or "1se", chooses from the same scores."""
+        _check_rule(rule)
+        index = _choose(self.scores, self.standard_error)[rule]
+        return dataclasses.replace(
+            self,
+            rule=_RULES[rule],
+            knot=float(self.knots[index]),
+            index=index,
+            quantities={
+                **self.quantities,
+                "features": int(self.sizes[index]),
+                "score": float(self.scores[index]),
+                "standard_error": float(self.standard_error[index]),
+            },
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,8 +166,7 @@ class CrossValidation:
     keep_paths: bool = dataclasses.field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
-        if self.rule not in ("min", "1se"):
-            raise ValueError(f"rule={self.rule!r} is unknown; use 'min' or '1se'.")
+        _check_rule(self.rule)
         is_number = isinstance(self.cv, Integral)
         if isinstance(self.cv, bool) or (is_number and self.cv < 2):
             raise ValueError(
@@ -191,50 +215,54 @@ class CrossValidation:
         fold_scores = np.array(rows)
         mean = fold_scores.mean(axis=0)
         error = fold_scores.std(axis=0, ddof=1) / np.sqrt(len(folds))
-        best, simple = _choose(mean, error)
-        index = best if self.rule == "min" else simple
+        chosen = _choose(mean, error)
+        last = int(np.flatnonzero(np.isfinite(mean))[-1])
         note = _common_note(notes)
-        if np.isnan(mean).any():
+        if last < len(mean) - 1:
             note.append(
-                f"Knots beyond {path.knots[np.flatnonzero(np.isfinite(mean))[-1]]:.6g} "
-                "have no score: there the path of a fold had ended."
+                f"Knots beyond {path.knots[last]:.6g} have no score: there the path of "
+                "a fold had ended."
             )
-        if best == np.flatnonzero(np.isfinite(mean))[-1] and not path.is_complete:
+        if chosen["min"] == last and not path.is_complete:
             note.append(
                 "The best score is at the end of what was scored; a longer path "
                 "(t_max, max_features) may have a better one."
             )
-        supports = path._nonzero(path.active_coefs).sum(axis=1)
+        sizes = path._nonzero(path.active_coefs).sum(axis=1)
+        places = {
+            rule: f"t = {path.knots[k]:.6g}, {sizes[k]} features, "
+            f"{mean[k]:.6g} +- {error[k]:.3g}"
+            for rule, k in chosen.items()
+        }
+        index = chosen[self.rule]
         return CrossValidated(
-            rule="cv" if self.rule == "min" else "cv_1se",
+            rule=_RULES[self.rule],
             knot=float(path.knots[index]),
             index=index,
             scores=mean,
             quantities={
-                "features": int(supports[index]),
+                "features": int(sizes[index]),
                 "score": float(mean[index]),
                 "standard_error": float(error[index]),
                 "null_score": float(mean[0]),
                 "scoring": label,
                 "scored_fit": "refit on the support" if self.refit else "path",
-                "min": f"t = {path.knots[best]:.6g}, {supports[best]} features, "
-                f"{mean[best]:.6g} +- {error[best]:.3g}",
-                "1se": f"t = {path.knots[simple]:.6g}, {supports[simple]} features, "
-                f"{mean[simple]:.6g} +- {error[simple]:.3g}",
+                **places,
                 "n_folds": len(folds),
                 "splitter": self._splitter_name(problem),
                 "kappa_raw": path.kappa_raw,
-                "knots_scored": int(np.isfinite(mean).sum()),
+                "knots_scored": last + 1,
             },
             message=" ".join(note),
             fold_scores=fold_scores,
             standard_error=error,
             points={
-                "cv": float(path.knots[best]),
-                "cv_1se": float(path.knots[simple]),
+                name: float(path.knots[chosen[rule]]) for rule, name in _RULES.items()
             },
             label=label,
             fold_paths=paths if self.keep_paths else None,
+            knots=path.knots,
+            sizes=sizes,
         )
 
     def _check_summary(self, problem: Problem) -> None:
@@ -333,11 +361,16 @@ def _takes_weights(scorer: Any) -> bool:
     return "sample_weight" in parameters
 
 
-def _choose(mean: NDArray[np.float64], error: NDArray[np.float64]) -> tuple[int, int]:
-    """Indices of the smallest mean, and of the first within one error of it."""
+def _check_rule(rule: str) -> None:
+    if rule not in _RULES:
+        raise ValueError(f"rule={rule!r} is unknown; use one of {tuple(_RULES)}.")
+
+
+def _choose(mean: NDArray[np.float64], error: NDArray[np.float64]) -> dict[str, int]:
+    """Index of the smallest mean, and of the first within one error of it."""
     best = int(np.nanargmin(mean))
     near = mean[: best + 1] <= mean[best] + error[best]
-    return best, int(np.argmax(near))
+    return {"min": best, "1se": int(np.argmax(near))}
 
 
 def _check_fold(

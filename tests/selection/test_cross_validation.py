@@ -86,6 +86,8 @@ def test_one_standard_error_rule(seed, kappa):
     limit = best.scores[best.index] + best.standard_error[best.index]
     assert simple.scores[simple.index] <= limit
     assert (best.scores[: simple.index] > limit).all()
+    for one, rule, other in ((best, "1se", simple), (simple, "min", best)):
+        assert repr(one.with_rule(rule)) == repr(other)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
