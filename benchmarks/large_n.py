@@ -221,8 +221,9 @@ def document(rows, n, p, support, options):
         f"# A path from {n:,} rows of {p} features"
         + (" (quick run: too small to mean much)" if options.quick else ""),
         "",
-        f"Made by `python -m benchmarks.large_n --rows {n} --features {p}`; X is a "
-        f"float32 file of {4e-9 * n * p:.2f} GB.",
+        f"Made by `python -m benchmarks.large_n --rows {n} --features {p} "
+        f"--threads {' '.join(map(str, dict.fromkeys(row[0] for row in rows)))}`; X is "
+        f"a float32 file of {4e-9 * n * p:.2f} GB.",
         "",
         *ours[-1]["environment"],
         f"- {os.cpu_count()} processors",

@@ -27,9 +27,11 @@ GENERATED = DOCS / "generated"
 # become downloads.
 COPIED = (
     "notebooks/*.ipynb",
-    "benchmarks/*/results/*.md",
-    "benchmarks/*/results/*.png",
-    "benchmarks/*/results/*.svg",
+    *(
+        f"benchmarks/{folder}/*.{kind}"
+        for folder in ("*/results", "*_results")
+        for kind in ("md", "png", "svg")
+    ),
     "CHANGELOG.md",
     "CONTRIBUTING.md",
 )
@@ -50,11 +52,21 @@ CONTENTS = {
         "*",
         "generated/CHANGELOG",
     ],
-    "user_guide/index": ["regression", "classification", "*"],
-    "theory/index": ["lbi", "*"],
+    "user_guide/index": [
+        "regression",
+        "classification",
+        "cross_validation",
+        "stability",
+        "displays",
+        "*",
+    ],
+    "theory/index": ["lbi", "consistency", "recovery", "*"],
     "extending/index": ["loss", "penalty", "solver", "*", "/generated/CONTRIBUTING"],
     "examples": ["/generated/notebooks/*"],
-    "benchmarks": ["/generated/benchmarks/*/results/*"],
+    "benchmarks": [
+        "/generated/benchmarks/*/results/*",
+        "/generated/benchmarks/*_results/*",
+    ],
     "api/index": [],  # filled by `write_api`
 }
 
@@ -139,7 +151,7 @@ def gallery():
         page = f"generated/notebooks/{file.stem}"
         title, text, figures = read_notebook(file)
         parts += [f"## [{title}]({page}.ipynb)", "", text, ""]
-        parts += ["::::{grid} 1 1 2 2", ":gutter: 3", ""]
+        parts += ["::::{grid} 1 1 2 2", ":gutter: 3", ""] if figures else []
         for section, image in figures:
             parts += [
                 f":::{{grid-item-card}} {section}",
@@ -149,7 +161,7 @@ def gallery():
                 ":::",
                 "",
             ]
-        parts += ["::::", ""]
+        parts += ["::::", ""] if figures else []
     return "\n".join(parts)
 
 
@@ -277,6 +289,7 @@ def write_math(writer, node, as_block):
 
 def setup(app):
     app.connect("config-inited", prepare)
+    app.connect("env-get-outdated", lambda *_: list(CONTENTS))  # always read again
     app.connect("source-read", complete)
     app.connect("autodoc-process-docstring", mark_up, priority=1)  # before numpydoc
     app.connect("autodoc-skip-member", skip_foreign)

@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted(ROOT.glob("docs/**/*.md")) + sorted(ROOT.glob("README.md"))
+BUILT = {"generated", "_build"}  # what a build of the site may leave behind
+PAGES = [
+    page
+    for page in sorted(ROOT.glob("docs/**/*.md"))
+    if not BUILT & set(page.relative_to(ROOT).parts)
+]
+PAGES += sorted(ROOT.glob("README.md"))
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 

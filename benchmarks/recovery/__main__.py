@@ -3,8 +3,8 @@
 Three parts: all methods over a grid of s and n on normal X with coefficients of size
 one; all methods on other kinds of X and coefficients; LBI with different damping.
 Writes `recovery.csv` (counts), `recovery_n50.csv` (sample sizes of one half),
-`recovery.md` and `recovery.png`. The exit status is 1 when the end of the ISS path is
-not a solution of basis pursuit.
+`recovery.md` and `recovery.png`. The exit status is 1 when a complete ISS path does not
+end at a solution of basis pursuit, or n_50 of ISS is worse.
 """
 
 import argparse
@@ -55,20 +55,17 @@ def run(plan):
     Returns
     -------
     counts : DataFrame, one row per part, method, s and n
-    worst : dict with the largest disagreements of ISS and basis pursuit
+    compared : dict, ISS beside basis pursuit: `study.count` over all instances
     """
     p, rows = plan.n_features, []
-    worst = {"instances": 0, "differ": 0, "gap": 0.0, "misfit": 0.0}
+    comparisons = []
     cells = [("grid", "gaussian", "signs", s) for s in plan.sizes]
     cells += [("ensembles", *kind, plan.middle) for kind in plan.ensembles]
     for part, design, signal, s in cells:
         for n in study.sample_sizes(p, s):
             cell = study.Cell(p, s, n, design, signal)
-            successes, differ, gap, misfit = study.count(cell, plan.repetitions)
-            worst["instances"] += plan.repetitions
-            worst["differ"] += differ
-            worst["gap"] = max(worst["gap"], gap)
-            worst["misfit"] = max(worst["misfit"], misfit)
+            successes, comparison = study.count(cell, plan.repetitions)
+            comparisons.append(comparison)
             rows += [(part, name, *cell, k) for name, k in successes.items()]
         print(f"{part}: {design} X, {signal}, s = {s} done", flush=True)
     names = [*(f"lbi_{kappa:g}" for kappa in plan.kappas), "iss"]
@@ -82,7 +79,10 @@ def run(plan):
         rows, columns=["part", "method", *study.Cell._fields, "successes"]
     )
     counts["repetitions"] = plan.repetitions
-    return counts, worst
+    rules = {"gap": "max", "misfit": "max"}
+    comparisons = pd.DataFrame(comparisons)
+    compared = comparisons.agg({k: rules.get(k, "sum") for k in comparisons})
+    return counts, compared.to_dict()
 
 
 def halves(counts):
@@ -109,16 +109,17 @@ def main(arguments=None):
     options.output.mkdir(parents=True, exist_ok=True)
 
     start = time.process_time()
-    counts, worst = run(plan)
+    counts, compared = run(plan)
     seconds = time.process_time() - start
     table = halves(counts)
     counts.to_csv(options.output / "recovery.csv", index=False)
     table.to_csv(options.output / "recovery_n50.csv", index=False, float_format="%.4f")
-    text = report.document(table, worst, plan, seconds, options.quick)
+    text = report.document(table, compared, plan, seconds, options.quick)
     (options.output / "recovery.md").write_text(text, encoding="utf-8")
     report.plot(counts, table, plan, options.output / "recovery.png")
     print(text)
-    return 1 if max(worst["gap"], worst["misfit"]) > ALLOWED else 0
+    missed = [row for row in report.targets(table) if not row.met]
+    return 1 if missed or max(compared["gap"], compared["misfit"]) > ALLOWED else 0
 
 
 if __name__ == "__main__":

@@ -57,14 +57,23 @@ def count(cell, repetitions):
     Returns
     -------
     successes : dict of str to int
-    differ : int, instances that only one of ISS and basis pursuit recovers
-    gap, misfit : float, the largest absolute ones of `methods.solve`
+    comparison : dict with the number of instances, of those that only one of the two
+        recovers (differ), of ISS paths that say that they are not complete
+        (incomplete), and the largest absolute gap and misfit of `methods.solve` among
+        the others
     """
     results = [methods.solve(draw(cell, r)) for r in range(repetitions)]
     successes = {name: sum(r[0][name] for r in results) for name in methods.LABELS}
-    differ = sum(r[0]["iss"] != r[0]["bp"] for r in results)
-    gap, misfit = np.abs([r[1:] for r in results]).max(axis=0)
-    return successes, differ, float(gap), float(misfit)
+    complete = np.abs([r[1:3] for r in results if r[3]] or [(0.0, 0.0)])
+    gap, misfit = complete.max(axis=0)
+    comparison = {
+        "instances": repetitions,
+        "differ": sum(r[0]["iss"] != r[0]["bp"] for r in results),
+        "incomplete": sum(not r[3] for r in results),
+        "gap": float(gap),
+        "misfit": float(misfit),
+    }
+    return successes, comparison
 
 
 def count_kappa(cell, repetitions, kappas):

@@ -42,8 +42,8 @@ class Truth(NamedTuple):
 DESIGNS = [
     Design("ar5", "AR(1) 0.5"),
     Design("ar9", "AR(1) 0.9", correlation=0.9),
-    Design("independent", "independent", kind="identity"),
-    Design("equicorrelated", "equicorrelated 0.5", kind="equicorrelated"),
+    Design("independent", "normal entries", kind="identity"),
+    Design("equicorrelated", "0.5", kind="equicorrelated"),
     Design("adjacent", "AR(1) 0.5, neighbours", run=5),
     Design("mixed", "AR(1) 0.5, sizes 0.1 to 1", size=(0.1, 1.0)),
     Design("weak", "AR(1) 0.5, size 0.2", size=0.2),

@@ -11,7 +11,8 @@ from .solvers import SOLVERS
 
 __all__ = ["Table", "document", "plot_counts", "plot_errors", "read", "targets"]
 
-DEFAULT, REFERENCE, ORACLE = "LBI()", "LassoCV", "oracle"
+DEFAULT, REFERENCE = "LBI()", "LassoCV"
+ORACLE, NULL = "oracle", "null model"
 # The rows of the figures.
 SHOWN = (
     DEFAULT,
@@ -37,6 +38,7 @@ SHOWN = (
     "SCAD, EBIC, refit",
     "SCAD, CV",
     ORACLE,
+    NULL,
 )
 NUMBERS = ("true", "false", "model_error", "estimation_error")
 NUMBERS += ("prediction_error", "seconds")
@@ -191,8 +193,10 @@ def _explanation():
         "and penalty are chosen together by cross-validation on LassoCV's penalties. "
         "The adaptive lasso has weights 1/|coefficient of LassoCV|.",
         "- MCP (gamma 3) and SCAD (gamma 3.7) run from the first penalty without any "
-        "variable down to 0.05 (n < p) or 0.01 of it, 100 values. EBIC looks at no more "
-        "than n/4 variables there: with n/2 it takes fits to noise in some draws.",
+        "variable down to 0.05 (n < p) or 0.01 of it, 100 values. EBIC looks at no "
+        "more than n/4 variables there: with n/2 it takes fits to noise in some draws.",
+        "- *oracle* is least squares on the true variables, *null model* the mean of "
+        "y.",
         "- *Seconds* are processor seconds of the fit from which a row is read, on a "
         "shared machine. Rules that read the same fit have the same seconds.",
         "",
@@ -282,7 +286,7 @@ def _panels(table):
 
 
 def _colour(method):
-    if method == ORACLE:
+    if method in (ORACLE, NULL):
         return "black"
     ours = method.startswith(("LBI", "ISS"))
     return "tab:red" if ours else "tab:gray"
@@ -344,7 +348,8 @@ def plot_errors(table, path):
             )
         ax.axvline(1, color="black", linewidth=0.8, linestyle=":")
         ax.set_xscale("log")
-        ax.set_xticks([0.1, 0.2, 0.5, 1, 2, 5], [0.1, 0.2, 0.5, 1, 2, 5])
+        ticks = [0.1, 0.3, 1, 3, 10, 30]
+        ax.set_xticks(ticks, ticks)
         ax.minorticks_off()
     figure.supxlabel(
         "model error / that of LassoCV (left of the dotted line is better); "

@@ -307,10 +307,11 @@ class LBIClassifier(ClassifierMixin, BaseLBI):
             sample_weight = weight
         present = total > 0
         if present.sum() < 2:
+            only = classes.tolist()[np.argmax(total)]
             where = "" if present.all() else " among the samples with positive weight"
             raise ValueError(
-                f"y has a single class ({classes.tolist()[np.argmax(total)]!r}){where}; "
-                "LBIClassifier needs at least two classes."
+                f"y has a single class ({only!r}){where}; LBIClassifier needs at least "
+                "two classes."
             )
         if not present.all():
             # Samples of weight 0 are as good as absent, whatever they are called.

@@ -1,6 +1,12 @@
 """One small file per family of methods; each has a tuple `SOLVERS`."""
 
-from . import oracle, refitted_lasso, skglm_nonconvex, sklearn_lasso, sparselbi_paths
+from . import (
+    references,
+    refitted_lasso,
+    skglm_nonconvex,
+    sklearn_lasso,
+    sparselbi_paths,
+)
 
 __all__ = ["SOLVERS"]
 
@@ -9,5 +15,5 @@ SOLVERS = (
     *sklearn_lasso.SOLVERS,
     *refitted_lasso.SOLVERS,
     *skglm_nonconvex.SOLVERS,
-    *oracle.SOLVERS,
+    *references.SOLVERS,
 )
