@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _run(options: argparse.Namespace) -> None:
         print(f"\n{path.message}")
     for rule, point in points.items():
         if point.message:
-            print(f"\n{_title(rule)}: {point.message}")
+            print(f"\n{fill(f'{_title(rule)}: {point.message}', 100)}")
     file = output / f"{name}_path.png"
     _draw(path, list(points.values()), X, file)
     print(f"\nFigure: {file}")

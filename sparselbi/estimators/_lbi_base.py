@@ -6,6 +6,7 @@ import numpy as np
 
 from ..penalties import get_penalty
 from ..problem import Problem
+from ..selection.statistics import half_of
 from ..solvers import lbi_path
 from .base import BaseRegularizationPathEstimator
 
@@ -47,8 +48,21 @@ class BaseLBI(BaseRegularizationPathEstimator):
             step_size=self.step_size,
             t_max=self.t_max,
             n_knots=self.n_knots,
-            max_features=self.max_features,
+            max_features=self._limit(problem),
         )
+
+    def _limit(self, problem):
+        """`max_features` as a number; "auto" is where criteria stop to score."""
+        if not isinstance(self.max_features, str):
+            return self.max_features
+        if self.max_features != "auto":
+            raise ValueError(
+                f"max_features={self.max_features!r} is unknown; use 'auto' (half as "
+                "many as samples), an integer, or None for no limit."
+            )
+        if self.t_max is not None or isinstance(self.selector, Real):
+            return None  # the end of the path, or the point, was asked for
+        return max(1, int(half_of(problem.total_weight)))
 
     @property
     def _wants_exact_path(self):

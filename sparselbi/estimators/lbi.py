@@ -69,8 +69,11 @@ class LBI(RegressorMixin, BaseLBI):
     n_knots : int, default=100
         Knots on a logarithmic grid; more are added where coefficients move fast.
         Without effect for ``kappa=np.inf``, where every change is a knot.
-    max_features : int, default=None
-        The path ends before more features than this are active.
+    max_features : "auto", int or None, default="auto"
+        The path ends before more features than this are active. "auto" is half as many
+        as samples: beyond that no criterion scores a model, supports are not unique,
+        and most of the time of a path would go there; no limit if `t_max` is given or
+        `selector` is a number. None: no limit.
     refit : bool, default=False
         Report the unpenalized fit on the chosen support. Excludes `positive`.
     random_state : int, RandomState or None, default=0
@@ -147,7 +150,7 @@ class LBI(RegressorMixin, BaseLBI):
         selector="ebic",
         t_max=None,
         n_knots=100,
-        max_features=None,
+        max_features="auto",
         refit=False,
         random_state=0,
         n_jobs=None,
@@ -213,4 +216,4 @@ class LBI(RegressorMixin, BaseLBI):
                 f"step_size={self.step_size!r} has no meaning with kappa={self.kappa}, "
                 "whose path is exact; leave it at 'auto'."
             )
-        return iss_path(problem, t_max=self.t_max, max_features=self.max_features)
+        return iss_path(problem, t_max=self.t_max, max_features=self._limit(problem))

@@ -226,7 +226,8 @@ class InformationCriterion:
             )
         fallback = bool(notes)
         index = _last_of_first_best_run(scores)
-        ended = index == len(scores) - 1 and not path.is_complete
+        # A path that ends at the cap has no more models to score.
+        ended = index == len(scores) - 1 and not path.is_complete and size[index] < cap
         if null > 0 and ended and supports.candidates[index] < p:
             notes.append(
                 "The best score is at the end of the traced path; a longer path "
