@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sparselbi import LBI
+from sparselbi import LBI, LBIClassifier
 from sparselbi.losses import Huber
 from sparselbi.selection import InformationCriterion
 from tests.common import diabetes, make_data
@@ -27,8 +27,15 @@ ESTIMATORS = [
     LBI(selector="bic", refit=True),
 ]
 
+CLASSIFIERS = [
+    LBIClassifier(),
+    LBIClassifier(multinomial="entrywise"),
+    LBIClassifier(selector="bic", refit=True),
+    LBIClassifier(class_weight="balanced"),
+]
 
-@parametrize_with_checks(ESTIMATORS)
+
+@parametrize_with_checks(ESTIMATORS + CLASSIFIERS)
 def test_scikit_learn_checks(estimator, check, monkeypatch):
     # Without it the check that NumPy arrays are array-API input skips itself.
     monkeypatch.setenv("SCIPY_ARRAY_API", "1")

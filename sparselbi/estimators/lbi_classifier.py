@@ -267,7 +267,7 @@ class LBIClassifier(ClassifierMixin, BaseLBI):
         return super()._pose_question(X, y, *args, **kwargs)
 
     def _check(self, X, y, reset=True):
-        shape = getattr(y, "shape", ())
+        shape = tuple(getattr(y, "shape", ()))
         if len(shape) == 2 and shape[1] > 1:
             raise ValueError(
                 f"y has shape {shape}, but y should be a 1d array with one label per "
@@ -364,7 +364,7 @@ def _class_factors(class_weight, classes):
             f"{labels[:10]}{' ...' if len(labels) > 10 else ''}; leave it out."
         )
     for label, value in class_weight.items():
-        if not isinstance(value, Real) or not 0 <= value < np.inf:
+        if not isinstance(value, Real) or not 0 <= float(value) < np.inf:
             raise ValueError(
                 f"class_weight has the value {value!r} for class {label!r}; it must "
                 "be a finite number of at least 0."

@@ -5,8 +5,11 @@ import numpy as np
 from .base import evaluate_score, evaluate_value
 
 _MAX_ITER = 100
-# A mean loss this far below the null fit means that the data are separable.
+# A mean loss this far below that of a zero predictor means that the data are separable.
+# So does a step that lowers the loss by this little (relative to itself) although it
+# moves a predictor by _FAR: only samples that are separated from the others gain.
 _SEPARABLE = 1e-8
+_FAR = 0.1
 
 
 def mean_loss(loss, y, eta, omega):
@@ -41,7 +44,8 @@ def fit_unpenalized(loss, y, omega, design):
     objective : float
         The mean loss at `coef`.
     separable : bool
-        True if the loss has no minimizer; `coef` is then some far point.
+        True if the loss has no minimizer, because some samples are separated from the
+        others; `coef` is then some far point.
     """
     n_outputs, n_columns = len(y), len(design)
     coef = np.zeros((n_outputs, n_columns))
@@ -51,7 +55,7 @@ def fit_unpenalized(loss, y, omega, design):
         return coef, objective, False
     for _ in range(_MAX_ITER):
         gradient = weighted_score(loss, y, eta, omega) @ design.T
-        improvement = 0.0
+        improvement = moved = 0.0
         # Where Newton's method fails (no curvature, no decrease) the majorant does not.
         for second in (_newton_matrix, _majorant_matrix):
             matrix = second(loss, y, eta, omega, design)
@@ -71,9 +75,16 @@ def fit_unpenalized(loss, y, omega, design):
             else:
                 continue
             coef = coef + size * step
+            change = (new_eta - eta)[:, omega > 0]
+            if len(y) > 1:  # a common shift of all classes changes nothing
+                change = change - change.mean(axis=0)
+            moved = np.abs(change).max()
             eta, improvement, objective = new_eta, objective - new, new
             break
-        if loss.saturates and objective < _SEPARABLE * start:
+        if loss.saturates and (
+            objective < _SEPARABLE * start
+            or (improvement < _SEPARABLE * objective and moved > _FAR)
+        ):
             return coef, objective, True
         # Newton converges quadratically: the step that no longer shows in the
         # objective is the last one that improves the coefficients.

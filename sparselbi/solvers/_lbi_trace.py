@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ..losses.fit import weighted_score
+from ..losses.fit import mean_loss, weighted_score
 from ._anchor import Anchor
 from ._models import GramModel, SampleModel
 from ._workspace import (
@@ -20,7 +20,7 @@ from ._workspace import (
     new_state,
     new_work,
 )
-from .base import build_path
+from .base import build_path, hessian_bound
 
 STATUS = {T_MAX: "t_max", MAX_FEATURES: "max_features", SATURATED: "saturated"}
 
@@ -31,7 +31,10 @@ SATURATION = 1e-3
 class LBITrace:
     """One run of the iteration: anchors, compiled loop, and what it recorded."""
 
-    def __init__(self, problem, g, t0, kappa, step, t_max, n_knots, max_features):
+    def __init__(
+        self, problem, g, t0, kappa, step, t_max, n_knots, max_features, share=1.0
+    ):
+        self.share = share  # of the curvature's bound, assumed to be enough
         self.problem, self.t0, self.step, self.kappa = problem, t0, step, kappa
         K, P = g.shape
         # Nothing but unpenalized columns, which are stationary, moves before t0.
@@ -56,7 +59,7 @@ class LBITrace:
             t_start=t0,
             entrywise=not problem.penalty.grouped,
             max_features=max_features,
-            limit=2.0 / (kappa * step * problem.loss.curvature),
+            limit=2.0 / (kappa * step * share * problem.loss.curvature),
             saturated=SATURATION * problem.null_loss if problem.loss.saturates else 0.0,
         )
 
@@ -183,6 +186,37 @@ class LBITrace:
         elapsed = (int(state["m"]) - int(state["m_anchor"])) * self.step
         anchor.move(elapsed, accumulated, score, bool(state["out_of_budget"]))
         anchor.z[:, stepped] = self.work.z[:, :a]
+
+    def is_stable(self):
+        """Whether a curvature assumed below its bound (share < 1) was enough.
+
+        At every knot the Hessian of the active columns must leave a margin to the
+        stability limit, and the loss must not grow.
+        """
+        if self.share == 1.0:
+            return True
+        problem = self.problem
+        _, features, coefs = self.recorder.coefficients()
+        block = problem.columns(features, weighted=False)
+        start, before = np.ones(len(features)), np.inf
+        for coef in coefs:
+            eta = coef @ block.T
+            curvature = problem.omega * hessian_bound(problem.loss, problem.y, eta)
+            active = (coef != 0).any(axis=0)
+            if not active.any():
+                continue
+            v = np.where(active, start + 0.01 * np.abs(start).max(), 0.0)
+            for _ in range(3):
+                v /= np.linalg.norm(v)
+                v = np.where(active, block.T @ (curvature * (block @ v)), 0.0)
+            start = v
+            loss = mean_loss(problem.loss, problem.y, eta, problem.omega)
+            if self.kappa * self.step * np.linalg.norm(v) > 1.6:
+                return False
+            if loss > before * (1 + 1e-9):
+                return False
+            before = loss
+        return True
 
     def path(self, status, fields, info):
         """Return what was recorded as a RegularizationPath."""

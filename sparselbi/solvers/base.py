@@ -81,6 +81,11 @@ def hessian_norm(problem, start):
     return problem.loss.curvature * largest
 
 
+def hessian_bound(loss, y, eta):
+    """Upper bound (n_samples,) of the norm of the second derivative of each sample."""
+    return np.abs(loss.hessian(y, eta)).sum(axis=1).max(axis=0)
+
+
 def check_count(name, value):
     """Return `value` as an int of at least 1; None means no limit."""
     if value is None:

@@ -44,12 +44,15 @@ from ._workspace import (
 from .base import (
     check_count,
     first_entry_time,
+    hessian_bound,
     hessian_norm,
     null_path,
 )
 
 # The automatic step is halved when the active columns show that it is unstable.
-_MAX_RESTARTS = 10
+_MAX_RESTARTS = 20
+# A curvature at the null model below this fraction of its bound is worth a try.
+_FLAT = 0.1
 
 
 def lbi_path(
@@ -85,7 +88,10 @@ def lbi_path(
         The damping itself; replaces `kappa`.
     step_size : "auto" or float, default="auto"
         "auto" is half of the stability limit ``2 / (kappa_raw * H)``, H being the
-        largest eigenvalue of the Hessian bound, estimated by a few Lanczos steps.
+        largest eigenvalue of the Hessian bound, estimated by a few Lanczos steps. Where
+        the Hessian of a classification is much smaller at the null model (rare
+        classes, many classes), H is that one, provided that it stays below 2 H along
+        the path; otherwise H grows until it does.
     t_max : float, default=None
         Where the path ends; None is 100 times t0.
     n_knots : int, default=100
@@ -136,25 +142,30 @@ def lbi_path(
         raise ValueError(
             f"step_size={step_size!r} is unknown; use 'auto' or a positive number."
         )
-    limit_step = 2.0 / (kappa_raw * norm)
+    share = _curvature_share(problem) if automatic else 1.0
+    limit_step = 2.0 / (kappa_raw * norm * share)
     step = 0.5 * limit_step if automatic else check_positive("step_size", step_size)
     t_max = 100.0 * t0 if t_max is None else t_max
     for restarts in range(_MAX_RESTARTS):
         if step >= limit_step:
             break
-        trace = LBITrace(problem, g, t0, kappa_raw, step, t_max, n_knots, limit)
+        trace = LBITrace(problem, g, t0, kappa_raw, step, t_max, n_knots, limit, share)
         status = trace.run(_lbi_loop)
-        if status in STATUS:
+        if status in STATUS and trace.is_stable():
             info = {
                 "n_restarts": restarts,
                 "n_knots": int(n_knots),
                 "step_rule": "auto" if automatic else "given",
             }
             return trace.path(STATUS[status], fields, info)
-        # The norm was estimated from below; active columns showed that it is larger.
-        limit_step = step
+        if share < 1.0:
+            share = min(1.0, 4.0 * share)
+            limit_step = 2.0 / (kappa_raw * norm * share)
+        else:
+            # The norm was estimated from below; active columns show that it is larger.
+            limit_step = step
         if automatic:
-            step *= 0.5
+            step = 0.5 * limit_step
     raise ValueError(
         f"step_size={step_size!r} is unstable: with kappa_raw={kappa_raw:.6g} it must "
         f"be below {limit_step:.6g}; use step_size='auto'."
@@ -373,6 +384,21 @@ def _is_stable(gram, a, limit):
         for i in range(a):
             v[i] = u[i] / norm
     return norm < limit
+
+
+def _curvature_share(problem):
+    """Curvature of the loss at the null model, as a fraction of its bound.
+
+    Both are equal for even odds. For rare or many classes the bound would make steps
+    far too short.
+    """
+    if not problem.loss.saturates:
+        return 1.0
+    # Without unpenalized columns all samples have the same linear predictor.
+    some = slice(None) if problem.unpenalized.size else slice(1)
+    y, eta = problem.y[:, some], problem.null_eta[:, some]
+    share = hessian_bound(problem.loss, y, eta).max() / problem.loss.curvature
+    return float(share) if share < _FLAT else 1.0
 
 
 def _resolve_kappa(problem, kappa, kappa_raw):

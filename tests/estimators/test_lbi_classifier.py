@@ -328,7 +328,7 @@ def test_the_end_of_a_long_path_is_the_unpenalized_fit(kind):
 def test_separable_data_end_saturated_and_finite(n_classes, refit):
     X, _, _ = make_data(n=30, p=100)
     y = np.arange(30) % n_classes
-    model = LBIClassifier(refit=refit).fit(X, y)
+    model = LBIClassifier(refit=refit, max_features=None).fit(X, y)
     assert model.path_.status == "saturated"
     assert np.isfinite(model.path_.coefs).all()
     assert np.isfinite(model.coef_).all()
@@ -418,11 +418,15 @@ def test_labels():
     refused(["y has shape (60, 3)", "1d array", "argmax"], y=np.eye(3)[y // 10])
     refused(["Unknown label type: continuous"], y=y + 0.5 * np.arange(60) / 60)
     refused(["Input y contains NaN"], y=np.where(y > 0, y, np.nan))
+    mixed = np.array(["a", None, "b"] * 20, dtype=object)
+    refused(["y mixes labels", "['NoneType', 'str']", "drop"], y=mixed)
     refused(["sample_weight contains -1.0"], sample_weight=np.full(60, -1.0))
     refused(["sample_weight sums to 1", "rescale"], sample_weight=np.full(60, 1 / 60))
     one = (y == 10).astype(float)
     refused(["single class (10)", "positive weight"], sample_weight=one)
     X = make_data("multinomial", n=60).X
+    with pytest.raises(ValueError, match=r"requires y .* for the squared loss"):
+        LBIClassifier().fit([(X, y)])
     with pytest.warns(DataConversionWarning):
         column = LBIClassifier().fit(X, y[:, None])
     same_result(column, LBIClassifier().fit(X, y), rtol=0)
