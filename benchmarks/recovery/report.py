@@ -14,13 +14,12 @@ __all__ = ["Target", "document", "plot", "targets"]
 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "numba", "sparselbi")
 
-# How the figure draws each method: colour, marker, line; the rest is drawn in tables.
+# How the figure draws methods: colour, marker, line. The others lie on basis pursuit's
+# curve and are in the tables.
 STYLES = {
     "bp": ("#bbbbbb", None, "-"),
     "iss": ("#0072b2", "o", "-"),
-    "lbi": ("#56b4e9", "x", ":"),
     "omp": ("#009e73", "s", "-"),
-    "lasso_refit": ("#d55e00", "v", "-"),
     "lasso_signs": ("#cc79a7", "D", "-"),
 }
 
@@ -61,7 +60,8 @@ def document(table, compared, plan, seconds, quick):
         *_target_table(table),
         "",
         f"Of {compared['instances']:.0f} instances (all kinds of A), ISS and basis "
-        f"pursuit disagree about {compared['differ']:.0f}; {compared['incomplete']:.0f} "
+        f"pursuit disagree about {compared['differ']:.0f}; "
+        f"{compared['incomplete']:.0f} "
         "ISS paths say themselves that they are not complete (`status`). The end of "
         "the others has the l1 norm of the linear program's solution to "
         f"{compared['gap']:.1e} (relative, largest) and solves the equations to "
@@ -70,6 +70,9 @@ def document(table, compared, plan, seconds, quick):
         f"## Other kinds of A and of coefficients, s = {plan.middle}",
         "",
         *_table(_with_kind(table[table["part"] != "kappa"], plan.middle), "kind", str),
+        "",
+        "scikit-learn's LARS stops before the end on some A of signs, whose columns "
+        "tie.",
         "",
         f"## Damping of LBI, normal A, coefficients -1 and 1, s = {plan.middle}",
         "",

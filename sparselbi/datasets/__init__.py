@@ -8,6 +8,7 @@ from .bundled import (
     load_stars_cyg,
     load_wood,
 )
+from .recovery import make_compressed_patch, make_noiseless
 from .remote import fetch_colon, fetch_leukemia
 from .simulated import (
     make_sparse_classification,
@@ -23,6 +24,8 @@ __all__ = [
     "load_stackloss",
     "load_stars_cyg",
     "load_wood",
+    "make_compressed_patch",
+    "make_noiseless",
     "make_sparse_classification",
     "make_sparse_regression",
 ]

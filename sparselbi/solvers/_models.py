@@ -73,31 +73,62 @@ def is_saturated(model, limit):
 
 @inner
 def _gram_gradient(gram, coef, coef_anchor, g_anchor, delta, g, a):
-    """g = g_anchor - gram @ (coef - coef_anchor)"""
+    """g = g_anchor - gram @ (coef - coef_anchor), from half of the symmetric `gram`.
+
+    A large Gram matrix does not fit into the cache: each entry is read only once.
+    """
     for k in range(coef.shape[0]):
         for i in range(a):
             delta[i] = coef[k, i] - coef_anchor[k, i]
             g[k, i] = g_anchor[k, i]
-        # Four columns at a time: each entry of g is loaded and stored less often.
+        # Four rows at a time: each entry of g is loaded and stored less often.
         j = 0
         while j + 4 <= a:
             d0 = delta[j]
             d1 = delta[j + 1]
             d2 = delta[j + 2]
             d3 = delta[j + 3]
-            for i in range(a):
-                g[k, i] -= (
-                    gram[j, i] * d0
-                    + gram[j + 1, i] * d1
-                    + gram[j + 2, i] * d2
-                    + gram[j + 3, i] * d3
-                )
+            t0 = 0.0
+            t1 = 0.0
+            t2 = 0.0
+            t3 = 0.0
+            for i in range(j):
+                x0 = gram[j, i]
+                x1 = gram[j + 1, i]
+                x2 = gram[j + 2, i]
+                x3 = gram[j + 3, i]
+                g[k, i] -= x0 * d0 + x1 * d1 + x2 * d2 + x3 * d3
+                t0 += x0 * delta[i]
+                t1 += x1 * delta[i]
+                t2 += x2 * delta[i]
+                t3 += x3 * delta[i]
+            g[k, j] -= t0
+            g[k, j + 1] -= t1
+            g[k, j + 2] -= t2
+            g[k, j + 3] -= t3
+            for i in range(j, j + 4):
+                t0 = 0.0
+                for h in range(j, j + 4):
+                    t0 += gram[i, h] * delta[h]
+                g[k, i] -= t0
             j += 4
         while j < a:
             d0 = delta[j]
-            for i in range(a):
+            t0 = gram[j, j] * d0
+            for i in range(j):
                 g[k, i] -= gram[j, i] * d0
+                t0 += gram[j, i] * delta[i]
+            g[k, j] -= t0
             j += 1
+
+
+@inner
+def _first_candidate(tracked):
+    """First tracked column of a block that is not stepped; blocks before it are."""
+    for b in range(len(tracked.stepped)):
+        if not tracked.stepped[b]:
+            return tracked.ptr[b]
+    return tracked.ptr[-1]
 
 
 class GramModel(NamedTuple):
@@ -187,10 +218,10 @@ class GramModel(NamedTuple):
                 )
                 model.since_ref[k, i] = 0.0
             for i in range(a):
-                row = 0.0
-                for j in range(a):
+                row = 0.5 * work.gram[i, i] * model.since_anchor[k, i]
+                for j in range(i):
                     row += work.gram[i, j] * model.since_anchor[k, j]
-                total += row * model.since_anchor[k, i]
+                total += 2.0 * row * model.since_anchor[k, i]
         return np.sqrt(max(total, 0.0))
 
     def make_reference(model, work, a):  # noqa: N805
@@ -203,23 +234,25 @@ class GramModel(NamedTuple):
         return np.sqrt(max(total, 0.0))
 
     def tracked_duals(model, work, tracked, a, elapsed):  # noqa: N805
+        first = _first_candidate(tracked)
         for k in range(work.coef.shape[0]):
-            for t in range(len(model.gram)):
+            for t in range(first, len(model.gram)):
                 tracked.dual[k, t] = model.dual[k, t] + elapsed * model.slope[k, t]
             for i in range(a):
                 j = work.column[i]
                 d = model.since_anchor[k, i]
-                for t in range(len(model.gram)):
+                for t in range(first, len(model.gram)):
                     tracked.dual[k, t] -= model.gram[j, t] * d
 
     def tracked_slopes(model, work, tracked, coef, a):  # noqa: N805
+        first = _first_candidate(tracked)
         for k in range(work.coef.shape[0]):
-            for t in range(len(model.gram)):
+            for t in range(first, len(model.gram)):
                 tracked.slope[k, t] = model.slope[k, t]
             for i in range(a):
                 j = work.column[i]
                 d = coef[k, i] - work.coef_anchor[k, i]
-                for t in range(len(model.gram)):
+                for t in range(first, len(model.gram)):
                     tracked.slope[k, t] -= model.gram[j, t] * d
 
     def join(model, work, a, t):  # noqa: N805

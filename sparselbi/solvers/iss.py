@@ -117,6 +117,9 @@ def _iss_loop(gram, norm, weight, positive, work, state, knots, coefs):
             work.wait[j] = max(wait, 0.0)
             dt = min(dt, work.wait[j])
 
+        # Nothing for so long: what is left of the gradient may be rounding. Ask once.
+        if dt > s.t > s.t_refined:
+            return ANCHOR
         # May an untracked column come first?
         span = min(dt, s.end - s.t)
         if span < np.inf:
@@ -183,6 +186,11 @@ def _factorize(gram, active, factor, members):
             members[a] = j
             a += 1
     return a
+
+
+@jit
+def _solve(factor, a, b):
+    solve(factor, a, b)
 
 
 @jit
@@ -298,6 +306,7 @@ _STATE = np.dtype(
         ("t", "f8"),
         ("end", "f8"),
         ("t_anchor", "f8"),
+        ("t_refined", "f8"),  # when coefficients were last fitted to true residuals
         ("certified", "f8"),  # time since anchor for which untracked columns rest
         ("budget", "f8"),  # and norm of D
         ("complete", "?"),  # no gradient is left in any column
@@ -393,7 +402,7 @@ class _Trace:
             **rows,
         )
         self.knots, self.coefs = np.empty(_ROWS), np.empty((_ROWS, T))
-        state["t_anchor"] = state["t"]
+        state["t_anchor"] = state["t_refined"] = state["t"]
         state["certified"], state["budget"] = anchor.time, anchor.budget
         state["out_of_budget"] = False
         state["complete"] = self._is_complete()
@@ -410,9 +419,9 @@ class _Trace:
     def _unload(self, stuck):
         """Make the duals of all columns exact again."""
         problem, anchor, work = self.problem, self.anchor, self.work
+        score = self._refine()
         anchor.coef[0, anchor.features] = work.coef
         accumulated = -(work.since @ anchor.columns)[None]
-        score = self.response - work.coef @ anchor.columns
         elapsed = float(self.state["t"][0] - self.state["t_anchor"][0])
         anchor.move(
             elapsed,
@@ -424,6 +433,21 @@ class _Trace:
         if stuck:
             # The next event is beyond what was certified: allow for less change.
             anchor.rate *= 0.25
+
+    def _refine(self):
+        """Fit the coefficients once more, to residuals instead of the Gram matrix.
+
+        Returns the residual (1, n_samples). Updates in Gram space add up their rounding
+        from event to event, and have the squared condition number.
+        """
+        anchor, work = self.anchor, self.work
+        residual = self.response - work.coef @ anchor.columns
+        a = int(self.state["a"][0])
+        members = work.members[:a]
+        step = (anchor.columns @ residual[0])[members]
+        _solve(work.factor, a, step)
+        work.coef[members] += step
+        return self.response - work.coef @ anchor.columns
 
     def _path(self, status, fields):
         columns = np.unique(np.concatenate([row[1] for row in self.rows]))

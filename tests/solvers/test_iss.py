@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sparselbi.datasets import make_noiseless
 from sparselbi.penalties import L1
 from sparselbi.problem import Problem
 from sparselbi.solvers import iss_path
@@ -562,3 +563,17 @@ def test_only_squared_loss_and_l1():
     data = make_data()
     with pytest.raises(ValueError, match="l1"):
         iss_path(Problem(data.X, data.y, penalty="group"))
+
+
+@pytest.mark.parametrize("seed", [406966341, 0, 1])
+def test_an_exact_fit_ends_the_path_in_spite_of_rounding(seed):
+    """46 columns are active at the end, 30 of them with coefficients that are zero.
+
+    With the first seed rounding of 60 updates in Gram space once passed for a gradient.
+    """
+    data = make_noiseless(48, 128, 16, design="bernoulli", random_state=seed)
+    path = iss_path(Problem(data.X, data.y, fit_intercept=False, standardize=False))
+    assert path.status == "least_squares"
+    residual = data.y - data.X @ path.coef(-1)
+    assert np.abs(residual).max() < 1e-8 * np.abs(data.y).max()
+    assert np.abs(path.coef(-1)).sum() <= np.abs(data.coef).sum() * (1 + 1e-8)
