@@ -22,7 +22,7 @@ from ._path_views import PathComparison
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["EVENT_DTYPE", "PathComparison", "PathPoint", "RegularizationPath"]
+__all__ = ["PathComparison", "PathPoint", "RegularizationPath"]
 
 EVENT_DTYPE = np.dtype(
     [("t", "f8"), ("feature", "i8"), ("output", "i8"), ("sign", "i1"), ("enters", "?")]
