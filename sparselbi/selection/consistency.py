@@ -133,7 +133,7 @@ def irrepresentable_condition(
     >>> X = np.random.default_rng(0).normal(size=(200, 30))
     >>> condition = irrepresentable_condition(Problem(X, X[:, 0] + X[:, 1]), [0, 1])
     >>> condition.holds, round(condition.eta, 2)
-    (True, 0.76)
+    (True, 0.75)
     """
     S = _check_support(problem, support)
     if problem.penalty.grouped:
