@@ -6,6 +6,7 @@ columns: the active ones and those that could become active first.
 
 import numpy as np
 
+from ._columns import ColumnStore
 from .base import time_to_threshold
 
 # Blocks to watch beside the active ones. Products of candidates cost about their square
@@ -24,8 +25,10 @@ class Anchor:
         Dual, minus the gradient, coefficients (standardized).
     features : ndarray of shape (T,)
         Tracked columns: active blocks first, then candidates.
-    columns : ndarray of shape (T, n_samples)
-        Their standardized values.
+    store : ColumnStore
+        Their standardized values, times the square roots of the weights if `weighted`.
+    gram : ndarray of shape (T, T) or None
+        Their inner products, if `weighted`.
     time, budget : float
         All other blocks stay at zero for this time if the accumulated change of the
         score keeps its norm within the budget.
@@ -41,8 +44,8 @@ class Anchor:
         self._block_norm = np.sqrt(np.add.reduceat(problem.norms[order] ** 2, ptr[:-1]))
         self._block_weight = problem.weights[order[ptr[:-1]]]
         self.features = np.empty(0, dtype=np.intp)
-        self.columns = np.empty((0, problem.n_samples))
-        self.gram = np.empty((0, 0))
+        self.store = ColumnStore(problem, weighted)
+        self.gram = None
 
     def choose(self, at_once):
         """Choose what to track; blocks that may enter within `at_once` are included.
@@ -82,30 +85,11 @@ class Anchor:
             )
         )
         self.norm = self._block_norm[blocks]
-        self._gather(features)
-        return int(active.sum())
-
-    def _gather(self, features):
-        """Fetch the columns that are not at hand, and their Gram matrix."""
-        position = np.full(len(self.problem.norms), -1)
-        position[self.features] = np.arange(len(self.features))
-        old = position[features]
-        kept = old >= 0
-        columns = np.empty((len(features), self.problem.n_samples))
-        columns[kept] = self.columns[old[kept]]
-        new = np.flatnonzero(~kept)
-        if new.size:
-            columns[new] = self.problem.columns(features[new], self._weighted).T
+        self.store.use(features)
+        self.features = features
         if self._weighted:
-            gram = np.empty((len(features), len(features)))
-            inside = np.flatnonzero(kept)
-            gram[np.ix_(inside, inside)] = self.gram[np.ix_(old[inside], old[inside])]
-            if new.size:
-                strip = columns[new] @ columns.T
-                gram[new] = strip
-                gram[:, new] = strip.T
-            self.gram = gram
-        self.features, self.columns = features, columns
+            self.gram = self.store.gram()
+        return int(active.sum())
 
     def move(self, elapsed, accumulated, score, out_of_budget):
         """Advance the exact duals of all columns by two passes over X.

@@ -130,14 +130,15 @@ class LBITrace:
                 delta=np.zeros(T),
             )
         else:
-            block = anchor.columns[:a]
+            columns = anchor.store.columns()
+            block = columns[:a]
             work.gram[:a, :a] = (block * problem.omega) @ block.T
-            eta = self._linear_predictor()
+            eta = self._linear_predictor(columns)
             score = weighted_score(problem.loss, problem.y, eta, problem.omega)
             n = problem.n_samples
             self.model = SampleModel(
                 problem.loss,
-                anchor.columns,
+                columns,
                 np.arange(T),
                 problem.y,
                 problem.omega,
@@ -157,10 +158,10 @@ class LBITrace:
         work_per_step = a * (a if self.gram_space else problem.n_samples) * K
         state["chunk"] = max(64, 10**8 // (work_per_step + 1000))
 
-    def _linear_predictor(self):
+    def _linear_predictor(self, columns):
         """eta of the tracked columns, with the intercept where it was eliminated."""
         anchor, problem = self.anchor, self.problem
-        eta = anchor.coef[:, anchor.features] @ anchor.columns
+        eta = anchor.coef[:, anchor.features] @ columns
         if problem.fit_intercept and not problem.has_intercept_column:
             eta += problem.null_intercept[:, None]
         return eta
@@ -173,14 +174,15 @@ class LBITrace:
         anchor.coef[:, stepped] = self.work.coef[:, :a]
         self._features = stepped
         if self.gram_space:
-            weighted = anchor.columns[self.work.column[:a]]
-            accumulated = -(self.model.since_anchor[:, :a] @ weighted)
+            moved = np.zeros((2, *self.model.slope.shape))
+            moved[0][:, self.work.column[:a]] = self.model.since_anchor[:, :a]
+            moved[1][:, self.work.column[:a]] = self.work.coef[:, :a]
+            accumulated, fitted = anchor.store.apply(moved)
             residual = problem.sqrt_weight * (
                 problem.y - problem.null_intercept[:, None] * problem.fit_intercept
             )
-            score = residual - self.work.coef[:, :a] @ weighted
-            accumulated *= problem.sqrt_weight
-            score *= problem.sqrt_weight
+            accumulated = -accumulated * problem.sqrt_weight
+            score = (residual - fitted) * problem.sqrt_weight
         else:
             accumulated, score = self.model.since_anchor, self.model.score
         elapsed = (int(state["m"]) - int(state["m_anchor"])) * self.step

@@ -118,7 +118,7 @@ def _iss_loop(gram, norm, weight, positive, work, state, knots, coefs):
             dt = min(dt, work.wait[j])
 
         # Nothing for so long: what is left of the gradient may be rounding. Ask once.
-        if dt > s.t > s.t_refined:
+        if dt > 0.3 * s.t and s.t > s.t_refined:
             return ANCHOR
         # May an untracked column come first?
         span = min(dt, s.end - s.t)
@@ -421,7 +421,7 @@ class _Trace:
         problem, anchor, work = self.problem, self.anchor, self.work
         score = self._refine()
         anchor.coef[0, anchor.features] = work.coef
-        accumulated = -(work.since @ anchor.columns)[None]
+        accumulated = -anchor.store.apply(work.since)[None]
         elapsed = float(self.state["t"][0] - self.state["t_anchor"][0])
         anchor.move(
             elapsed,
@@ -441,13 +441,16 @@ class _Trace:
         from event to event, and have the squared condition number.
         """
         anchor, work = self.anchor, self.work
-        residual = self.response - work.coef @ anchor.columns
+        residual = self.response - anchor.store.apply(work.coef)
         a = int(self.state["a"][0])
         members = work.members[:a]
-        step = (anchor.columns @ residual[0])[members]
+        step = anchor.store.correlate(residual[0])[members]
         _solve(work.factor, a, step)
         work.coef[members] += step
-        return self.response - work.coef @ anchor.columns
+        knots, features, coefs = self.rows[-1]
+        if features is anchor.features and knots[-1] == self.state["t"][0]:
+            coefs[-1] = work.coef  # holds for long: its gradient error adds up
+        return self.response - anchor.store.apply(work.coef)
 
     def _path(self, status, fields):
         columns = np.unique(np.concatenate([row[1] for row in self.rows]))
