@@ -27,8 +27,8 @@ class Anchor:
         Tracked columns: active blocks first, then candidates.
     store : ColumnStore
         Their standardized values, times the square roots of the weights if `weighted`.
-    gram : ndarray of shape (T, T) or None
-        Their inner products, if `weighted`.
+    gram : ndarray of shape (T, T)
+        Their inner products; empty if not `weighted`.
     time, budget : float
         All other blocks stay at zero for this time if the accumulated change of the
         score keeps its norm within the budget.
@@ -45,7 +45,7 @@ class Anchor:
         self._block_weight = problem.weights[order[ptr[:-1]]]
         self.features = np.empty(0, dtype=np.intp)
         self.store = ColumnStore(problem, weighted)
-        self.gram = None
+        self.gram = np.empty((0, 0))
 
     def choose(self, at_once):
         """Choose what to track; blocks that may enter within `at_once` are included.
