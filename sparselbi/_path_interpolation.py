@@ -26,6 +26,8 @@ class Interpolation:
         self.is_constant = path.interpolation == "constant"
         if not self.is_constant:
             self.times, self.entries, self.bounds = _zeros(path)
+            self.flat = self.coefs.reshape(len(self.coefs), -1)
+            self.centred = self.intercepts + (self.coefs * self.means).sum(axis=-1)
 
     def __call__(self, points: NDArray[np.float64]) -> tuple[NDArray, NDArray]:
         """Active coefficients (m, *lead, n_active) and intercepts (m, *lead).
@@ -34,34 +36,41 @@ class Interpolation:
         """
         left = np.searchsorted(self.clock, points, side="right") - 1
         coefs, intercepts = self.coefs[left], self.intercepts[left]
-        if self.is_constant:
+        inside = np.flatnonzero(points > self.clock[left])
+        if self.is_constant or not inside.size:
             return coefs, intercepts
-        for i in np.flatnonzero(points > self.clock[left]):
-            k, point = left[i], points[i]
-            coefs[i] = self._between(k, point)
-            share = (point - self.clock[k]) / (self.clock[k + 1] - self.clock[k])
-            # Linear is the intercept of the centred columns, mean response at coef 0.
-            pair = slice(k, k + 2)
-            ends = self.intercepts[pair] + (self.coefs[pair] * self.means).sum(axis=-1)
-            centred = ends[0] + share * (ends[1] - ends[0])
-            intercepts[i] = centred - (coefs[i] * self.means).sum(axis=-1)
+        k = left[inside]
+        share = (points[inside] - self.clock[k]) / (self.clock[k + 1] - self.clock[k])
+        per_coef = share.reshape(-1, *[1] * (coefs.ndim - 1))
+        coefs[inside] += per_coef * (self.coefs[k + 1] - coefs[inside])
+        flat = coefs.reshape(len(coefs), -1)
+        for i in inside[self.bounds[k + 1] > self.bounds[k]]:
+            self._bend(left[i], points[i], flat[i])
+        # Linear is the intercept of the centred columns, mean response at coef 0.
+        per_output = share.reshape(-1, *[1] * (intercepts.ndim - 1))
+        start, end = self.centred[k], self.centred[k + 1]
+        centred = start + per_output * (end - start)
+        intercepts[inside] = centred - (coefs[inside] * self.means).sum(axis=-1)
         return coefs, intercepts
 
-    def _between(self, k: int, point: float) -> NDArray[np.float64]:
-        """Coefficients at `point`, which lies inside interval k."""
-        left, right = self.coefs[k].flatten(), self.coefs[k + 1].flatten()
-        left_time = np.full(left.shape, self.clock[k])
-        right_time = np.full(left.shape, self.clock[k + 1])
-        inside = slice(self.bounds[k], self.bounds[k + 1])
-        times, entries = self.times[inside], self.entries[inside]
-        past = np.searchsorted(times, point, side="right")
-        # Later assignments win: the last zero before `point`, the first one after it.
-        left[entries[:past]] = 0.0
-        left_time[entries[:past]] = times[:past]
-        right[entries[past:]] = 0.0
-        right_time[entries[past:][::-1]] = times[past:][::-1]
-        share = (point - left_time) / (right_time - left_time)
-        return (left + share * (right - left)).reshape(self.coefs.shape[1:])
+    def _bend(self, k: int, point: float, coefs: NDArray[np.float64]) -> None:
+        """Correct the coefficients with a zero inside of interval k."""
+        zeros: dict[int, list[float | None]] = {}
+        here = slice(self.bounds[k], self.bounds[k + 1])
+        for time, entry in zip(self.times[here], self.entries[here], strict=True):
+            around = zeros.setdefault(entry, [None, None])
+            if time <= point:
+                around[0] = time  # the last zero before `point`
+            elif around[1] is None:
+                around[1] = time  # the first one after it
+        for entry, (before, after) in zeros.items():
+            start, end = self.clock[k], self.clock[k + 1]
+            low, high = self.flat[k, entry], self.flat[k + 1, entry]
+            if before is not None:
+                start, low = before, 0.0
+            if after is not None:
+                end, high = after, 0.0
+            coefs[entry] = low + (point - start) / (end - start) * (high - low)
 
 
 def _zeros(path: RegularizationPath) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:

@@ -72,7 +72,7 @@ class ColumnStore:
 
     def gram(self):
         """A copy of their Gram matrix, (T, T); only of weighted columns."""
-        return self._gram[np.ix_(self._slots, self._slots)]
+        return self._gram[self._slots].take(self._slots, axis=1)
 
     def apply(self, coef):
         """Return ``coef @ columns`` for coefficients (..., T)."""

@@ -319,6 +319,9 @@ _STATE = np.dtype(
     ]
 )
 _ROWS = 256
+# A factor of up to so many columns is made anew at every anchor: up- and down-dates add
+# up rounding. A larger one is kept, its fits are refined.
+_REFACTOR = 128
 # Anchors at one and the same time after which the path is given up.
 _MAX_STUCK = 60
 
@@ -342,6 +345,7 @@ class _Trace:
         self.state["limit"] = limit
         self.rows = [(np.zeros(1), problem.unpenalized, problem.null_coef)]
         self.n_anchors = 0
+        self.factored = None  # active features in the order of their factor, and it
 
     def run(self, fields):
         status, stuck = ANCHOR, 0
@@ -386,7 +390,15 @@ class _Trace:
         T = len(anchor.features)
         coef = anchor.coef[0, anchor.features]
         factor, members = np.zeros((T, T)), np.arange(T)
-        state["a"] = _factorize(anchor.gram, active, factor, members)
+        if self.factored is None:
+            state["a"] = _factorize(anchor.gram, active, factor, members)
+        else:  # the active columns are those of before, at other places
+            features, known = self.factored
+            a = len(features)
+            place = np.full(len(self.problem.norms), -1)
+            place[anchor.features] = members
+            members[:a] = place[features]
+            factor[:a, :a] = known
         rows = {
             name: np.zeros(T) for name in ("since", "ahead", "wait", "sign", "step")
         }
@@ -430,6 +442,10 @@ class _Trace:
             bool(self.state["out_of_budget"][0]),
         )
         anchor.z[0, anchor.features] = work.rho
+        a = int(self.state["a"][0])
+        self.factored = None
+        if a > _REFACTOR and not stuck:
+            self.factored = anchor.features[work.members[:a]], work.factor[:a, :a]
         if stuck:
             # The next event is beyond what was certified: allow for less change.
             anchor.rate *= 0.25
