@@ -35,7 +35,9 @@ class Interpolation:
         The m `points` lie within the range of the clock.
         """
         left = np.searchsorted(self.clock, points, side="right") - 1
-        coefs, intercepts = self.coefs[left], self.intercepts[left]
+        # In C order, so that `flat` below is a view.
+        coefs = np.ascontiguousarray(self.coefs[left])
+        intercepts = self.intercepts[left]
         inside = np.flatnonzero(points > self.clock[left])
         if self.is_constant or not inside.size:
             return coefs, intercepts
