@@ -85,7 +85,7 @@ class Problem:
         self.penalty = get_penalty(penalty)
         loss = get_loss(loss)
 
-        weight = _check_weight(sample_weight, self.n_samples)
+        weight = check_weight(sample_weight, self.n_samples)
         self.sample_weight = None if sample_weight is None else weight
         self.total_weight = float(weight.sum())
         self.omega = weight / self.total_weight
@@ -425,7 +425,7 @@ def _check_matrix(X):
     return X
 
 
-def _check_weight(sample_weight, n_samples):
+def check_weight(sample_weight, n_samples):
     if sample_weight is None:
         return np.ones(n_samples)
     weight = np.asarray(sample_weight, dtype=np.float64)

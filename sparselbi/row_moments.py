@@ -25,7 +25,7 @@ from ._row_sums import (
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["RowMoments", "blocks_to_moments"]
+__all__ = ["RowMoments"]
 
 # Default size of a block of `from_arrays`, in numbers.
 _BLOCK = 1 << 24

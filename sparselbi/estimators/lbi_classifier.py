@@ -7,7 +7,7 @@ from scipy.special import expit, log_expit, log_softmax, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 
-from ..problem import _check_weight
+from ..problem import check_weight
 from ._lbi_base import BaseLBI
 
 _MULTINOMIAL = ("grouped", "entrywise")
@@ -314,7 +314,7 @@ class LBIClassifier(ClassifierMixin, BaseLBI):
         """Labels and number of the classes that count, weights with class weights."""
         classes, codes = np.unique(y, return_inverse=True)
         factor = _class_factors(self.class_weight, classes)
-        weight = _check_weight(sample_weight, len(y))
+        weight = check_weight(sample_weight, len(y))
         total = np.bincount(codes, weight)
         if isinstance(factor, str):
             factor = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
