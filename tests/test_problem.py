@@ -286,3 +286,21 @@ def test_class_without_weight(loss):
 def test_penalty_instance_is_taken_as_it_is():
     data = make_data()
     assert Problem(data.X, data.y, penalty=L1(positive=True)).penalty.positive
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("cache", [0, 1 << 25])
+@pytest.mark.parametrize("shape", [(1, 1), (7, 5), (6, 2050), (4099, 3)])
+def test_products_of_any_layout(order, dtype, cache, shape, monkeypatch):
+    """One, two and three rows take different ways through X."""
+    from sparselbi import problem
+
+    monkeypatch.setattr(problem, "_CACHE", cache)
+    rng = np.random.default_rng(0)
+    X = np.asarray(rng.normal(size=shape), dtype=dtype, order=order)
+    for k in (1, 2, 3):
+        v = rng.normal(size=(k, shape[0]))
+        out = np.full((k, shape[1]), np.nan)
+        problem._left_multiply(v, X, out)
+        np.testing.assert_allclose(out, v @ X.astype(np.float64), atol=1e-11)

@@ -12,14 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.metrics import get_scorer
-from sklearn.model_selection import (
-    GroupKFold,
-    KFold,
-    StratifiedGroupKFold,
-    StratifiedKFold,
-    check_cv,
-)
 
 from ..losses.fit import mean_loss
 from ..solvers.refit import refit_supports
@@ -32,6 +24,7 @@ if TYPE_CHECKING:
     from ..path import RegularizationPath
     from ..problem import Problem
 
+# scikit-learn's splitters and scorers take long to import: where they are used.
 # Linear predictors of several knots are held together up to this many entries.
 _MAX_ENTRIES = 2**22
 # Name of the mean loss, and its factor (the squared loss is half the square).
@@ -279,6 +272,14 @@ class CrossValidation:
             )
 
     def _splitter(self, problem: Problem) -> Any:
+        from sklearn.model_selection import (
+            GroupKFold,
+            KFold,
+            StratifiedGroupKFold,
+            StratifiedKFold,
+            check_cv,
+        )
+
         if not isinstance(self.cv, Integral):
             return check_cv(self.cv)
         n_splits = int(self.cv)
@@ -339,6 +340,8 @@ class CrossValidation:
     def _scorer(self, path: RegularizationPath, problem: Problem) -> tuple[Any, str]:
         if self.scoring is None:
             return None, _LABELS[path.loss.name][0]
+        from sklearn.metrics import get_scorer
+
         scorer = get_scorer(self.scoring)
         name = self.scoring if isinstance(self.scoring, str) else _name(scorer)
         if problem.sample_weight is not None and not _takes_weights(scorer):
