@@ -319,7 +319,9 @@ class CriterionDisplay:
             ax.set_yscale("log")
             ax.yaxis.set_major_formatter("{x:g}")
         ax.margins(y=0.1)
-        ax.set_ylabel(selection.label)
+        label = selection.label
+        # The panel is low: a long label takes two lines.
+        ax.set_ylabel(label.replace(" ", "\n", 1) if len(label) > 14 else label)
         if not several:
             ax.legend(loc="best", fontsize=FONT_SIZE - 1, frameon=False)
         return ends

@@ -28,6 +28,9 @@ STATUS = {
 _TIE = 1e-12
 # Gradients below this share of the size of the numbers they are made of are rounding.
 _ROUNDING = 1e-13
+# Before a stretch longer than this share of t, coefficients are refined: errors of
+# their gradient add up over its length.
+_LONG = 0.3
 # Share of the size of the response that a gradient on the support may have at the end.
 _STATIONARY = 1e-9
 
@@ -118,7 +121,7 @@ def _iss_loop(gram, norm, weight, positive, work, state, knots, coefs):
             dt = min(dt, work.wait[j])
 
         # Nothing for so long: what is left of the gradient may be rounding. Ask once.
-        if dt > 0.3 * s.t and s.t > s.t_refined:
+        if dt > _LONG * s.t and s.t > s.t_refined:
             return ANCHOR
         # May an untracked column come first?
         span = min(dt, s.end - s.t)

@@ -84,7 +84,7 @@ def test_cross_validation_has_a_band_of_one_standard_error(path, validated):
     assert line.get_drawstyle() == (
         "steps-post" if path.interpolation == "constant" else "default"
     )
-    assert display.axes_[1].get_ylabel() == "mean squared error"
+    assert display.axes_[1].get_ylabel() == "mean\nsquared error"
     dots = [x for x in display.axes_[1].get_lines() if x.get_marker() == "o"]
     assert {float(d.get_xdata()[0]) for d in dots} == set(cv.points.values())
 
@@ -103,7 +103,7 @@ def test_every_kind_of_score_has_a_panel(lbi, validated):
     absolute = replace(cv, label="mean absolute error", scores=cv.scores / 10)
     display = CriterionDisplay.from_path(lbi, [cv, absolute])
     labels = [ax.get_ylabel() for ax in display.axes_[1:]]
-    assert labels == ["mean squared error", "mean absolute error"]
+    assert labels == ["mean\nsquared error", "mean\nabsolute error"]
     # Two curves of one kind have different colours and are named.
     ten = replace(cv, scores=1.1 * cv.scores)
     display = CriterionDisplay.from_path(lbi, [cv, ten])
