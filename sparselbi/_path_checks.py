@@ -57,10 +57,8 @@ def check_fields(path: RegularizationPath) -> None:
                 f"{n_knots} knots and {n_active} active features, and active_coefs "
                 f"has shape {coefs.shape}."
             )
-    for name in ("split_coefs", "duals"):
-        value = getattr(path, name)
-        if value is not None and len(value) != n_knots:
-            raise ValueError(f"{name} has {len(value)} rows for {n_knots} knots.")
+    if path.duals is not None and len(path.duals) != n_knots:
+        raise ValueError(f"duals has {len(path.duals)} rows for {n_knots} knots.")
     for name in ("active_coefs", "intercepts", "active_means"):
         value = getattr(path, name)
         if value is not None and not np.isfinite(value).all():

@@ -112,7 +112,7 @@ class RegularizationPath:
         Twice the weighted sum of losses at the knots, and at the unpenalized refits.
     size : ndarray of shape (n_knots,) or None
         Number of nonzero coefficients, without the intercept.
-    split_coefs, duals : ndarray with n_knots rows, or None
+    duals : ndarray with n_knots rows, or None
 
     Raises
     ------
@@ -147,7 +147,6 @@ class RegularizationPath:
     deviance: NDArray[np.float64] | None = None
     refit_deviance: NDArray[np.float64] | None = None
     size: NDArray[np.int64] | None = None
-    split_coefs: NDArray[np.float64] | None = None
     duals: NDArray[np.float64] | None = None
 
     # ---------------------------------------------------------------- construction
@@ -164,7 +163,6 @@ class RegularizationPath:
             "deviance": np.float64,
             "refit_deviance": np.float64,
             "size": np.int64,
-            "split_coefs": np.float64,
             "duals": np.float64,
         }
         names = getattr(self.events, "dtype", EVENT_DTYPE).names
@@ -431,11 +429,15 @@ class RegularizationPath:
             coefs, intercepts = self.active_coefs, self.intercepts
         else:
             coefs, intercepts = self._active_at(np.atleast_1d(knot))
+        eta = self._eta(X, coefs, intercepts)
+        return eta[0] if one else eta
+
+    def _eta(self, X: Any, coefs: NDArray[Any], intercepts: NDArray[Any]) -> Any:
+        """Linear predictors (m, *lead, n_samples) of m points of the path."""
         block = active_columns(self, X)
         rows = coefs.reshape(math.prod(coefs.shape[:-1]), coefs.shape[-1])
         eta = np.asarray(block @ rows.T).T.reshape(*coefs.shape[:-1], block.shape[0])
-        eta = eta + intercepts[..., None]
-        return eta[0] if one else eta
+        return eta + intercepts[..., None]
 
     def predict(self, X: Any, knot: ArrayLike | None = None) -> NDArray[Any]:
         """Predict along the whole path, or at some values of t (or alpha).
@@ -453,7 +455,10 @@ class RegularizationPath:
             Class labels if the path has `classes`, mean responses otherwise. Without
             the first axis if `knot` is one number.
         """
-        eta = self.linear_predictor(X, knot)
+        return self._respond(self.linear_predictor(X, knot))
+
+    def _respond(self, eta: NDArray[np.float64]) -> NDArray[Any]:
+        """Class labels or mean responses for linear predictors (..., n_samples)."""
         if self.active_coefs.ndim == 2:
             eta = eta[..., None, :]
         # The loss takes (n_outputs, n_samples): line up the samples of all knots.

@@ -62,7 +62,7 @@ class BaseRegularizationPathEstimator(BaseEstimator):
         problem = self._pose_question(X, y, sample_weight, sample_groups)
         path = with_statistics(self._named(self._trace(problem)), problem)
         selection = _choose(selector, path, problem)
-        _check_weight_sum(problem, len(path.support(selection.knot)))
+        _check_weight_sum(problem, self._fit_size(path, selection))
         self._report(path, selection, problem)
         return self
 
@@ -150,6 +150,10 @@ class BaseRegularizationPathEstimator(BaseEstimator):
         problem = self._describe(X, y, sample_weight).as_summary()
         return problem.with_sample_groups(sample_groups)
 
+    def _fit_size(self, path, selection):
+        """Number of coefficients of the chosen fit, without the intercept."""
+        return len(path.support(selection.knot))
+
     def _selector(self, spec):
         options = {"n_jobs": self.n_jobs, "random_state": self.random_state}
         return get_selector(spec, refit=self.refit, **options)
@@ -217,12 +221,14 @@ def _check_weight_sum(problem, size):
 
 def _check_same_data(path, problem):
     null = 2 * problem.total_weight * problem.null_loss
-    traced, given = (path.n_samples, path.deviance[0]), (problem.total_weight, null)
+    # The deviance of the null model, or without any feature where that is another one.
+    of_path = path.info.get("null_deviance", path.deviance[0])
+    traced, given = (path.n_samples, of_path), (problem.total_weight, null)
     same = np.allclose(traced, given, rtol=1e-6, atol=0.0)
     if path.coef_shape != problem.coef_shape or not same:
         raise ValueError(
             "select needs the X, y and sample_weight that were given to fit: the path "
             f"was traced on {path.n_samples:g} samples with a null deviance of "
-            f"{path.deviance[0]:.6g}, these are {problem.total_weight:g} samples with "
+            f"{of_path:.6g}, these are {problem.total_weight:g} samples with "
             f"{null:.6g}."
         )

@@ -101,7 +101,6 @@ def refit_path(path, problem):
         deviance=deviance,
         size=(coefs != 0).reshape(len(path), -1).sum(axis=1),
         refit_deviance=None,
-        split_coefs=None,
         duals=None,
     )
 

@@ -1,0 +1,215 @@
+"""Split LBI with the dense coefficients eliminated, as an ordinary problem in the rows.
+
+For squared loss the minimum over ``coef`` of the coupled loss ``L(coef) + ||D coef -
+split||^2 / (2 nu)`` is again a least-squares criterion in ``split``. With an explicit
+design of that criterion every solver of a `Problem` traces split coefficients: the
+exact path, and LBI at the cost of its active rows.
+"""
+
+import numpy as np
+from scipy import linalg, sparse
+from scipy.sparse.linalg import splu
+
+from ..penalties import get_penalty
+from ..problem import Problem
+
+__all__ = ["ReducedProblem", "reduced_size"]
+
+# Entries of the explicit design up to which this form is used (240 MB).
+MAX_ENTRIES = 30_000_000
+# A direction is ignored by X and D if both are below this fraction of their norms.
+_IGNORED = 1e-11
+
+
+def reduced_size(split):
+    """Number of entries of the design of the reduced problem."""
+    n = min(split.problem.n_samples, split.n_features + 1)
+    extra = 0 if _has_right_inverse(split.D) else split.n_rows
+    width = split.n_rows * (2 if 0 < split.positive.sum() < split.n_rows else 1)
+    return (n + extra) * width
+
+
+class ReducedProblem:
+    """The least-squares problem in the split coefficients, and the way back.
+
+    Parameters
+    ----------
+    split : SplitProblem
+        Of squared loss, with `nu_raw` set.
+
+    Attributes
+    ----------
+    problem : Problem
+        Without intercept. Its features are the rows of D; where only some rows are
+        sign-constrained, the others come twice, with both signs.
+    rule : str
+        How the design was made.
+
+    Raises
+    ------
+    ValueError
+        If X and D both ignore some direction, so that coefficients are not determined.
+    """
+
+    def __init__(self, split):
+        self.split = split
+        problem = split.problem
+        X = problem.columns(np.arange(problem.n_features))
+        mean = problem.null_intercept[0] if problem.fit_intercept else 0.0
+        y = problem.sqrt_weight * (problem.y[0] - mean)
+        if len(X) > X.shape[1] + 1:  # rows with the same moments
+            square = linalg.qr(np.column_stack([X, y]), mode="r", check_finite=False)
+            top = square[0][: X.shape[1] + 1]
+            X, y = np.ascontiguousarray(top[:, :-1]), top[:, -1]
+        form = _Rooted if _has_right_inverse(split.D) else _Projected
+        self._form = form(X, y, split.D, split.nu_raw)
+        self.rule = form.__doc__.split(".")[0]
+        self.problem = self._make_problem(self._form.design, self._form.response)
+
+    def _make_problem(self, design, response):
+        split = self.split
+        settings = split.split_settings
+        some = split.positive
+        self._doubled = np.flatnonzero(~some) if 0 < some.sum() < len(some) else None
+        if self._doubled is not None:
+            # A free coefficient is the difference of two that are constrained.
+            design = np.hstack([design, -design[:, self._doubled]])
+            for name in ("penalty_factor", "groups"):
+                if (value := settings[name]) is not None:
+                    settings[name] = np.append(value, value[self._doubled])
+        scale = np.sqrt(len(response))  # the loss of a Problem is a mean
+        return Problem(
+            design * scale,
+            response * scale,
+            penalty=get_penalty(split.penalty.name, positive=bool(some.any())),
+            **settings,
+        )
+
+    def fold(self, coefs):
+        """Split coefficients (..., n_rows) of coefficients of `problem`."""
+        if self._doubled is None:
+            return coefs
+        out = coefs[..., : self.split.n_rows].copy()
+        out[..., self._doubled] -= coefs[..., self.split.n_rows :]
+        return out
+
+    def fold_rows(self, features):
+        """The rows of D that features of `problem` belong to, and their signs."""
+        if self._doubled is None:
+            return features, np.ones(len(features))
+        second = features >= self.split.n_rows
+        rows = features.copy()
+        rows[second] = self._doubled[features[second] - self.split.n_rows]
+        return rows, np.where(second, -1.0, 1.0)
+
+    def coefs(self, splits):
+        """Used coefficients (K, p) that minimize the coupled loss for splits (K, m)."""
+        return self._form.coefs(splits)
+
+
+class _Rooted:
+    """Right inverse of D by a sparse factorization, a design of n rows.
+
+    Any coef is ``A h + N u`` with D A = I and D N = 0. The minimum over u projects
+    samples, the one over h - split is a ridge regression with penalty 1 / nu.
+    """
+
+    def __init__(self, X, y, D, nu):
+        self.nu = nu
+        square = sparse.vstack([D.matrix, _grounding(D)], format="csc")
+        self._lu = splu(square, permc_spec="COLAMD")
+        both = self._lu.solve(np.ascontiguousarray(X.T), trans="T").T
+        self._m = m = D.n_rows
+        self._free = both[:, m:]
+        self._q, self._r = np.linalg.qr(self._free)
+        size = np.abs(np.diag(self._r))
+        reach = np.linalg.norm(both, axis=0).max(initial=0.0)
+        if (size <= _IGNORED * reach).any():
+            raise_undetermined(D)
+        self._rough = both[:, :m]
+        self._y = y
+        Z = self._off(self._rough)
+        value, self._vector = np.linalg.eigh(Z @ Z.T)
+        self._shrinkage = 1.0 + nu * np.maximum(value, 0.0)
+        self._Z, self._Py = Z, self._off(y)
+        root = self._vector / np.sqrt(self._shrinkage)
+        self.design, self.response = root.T @ Z, root.T @ self._Py
+
+    def _off(self, v):
+        return v - self._q @ (self._q.T @ v)
+
+    def coefs(self, splits):
+        residual = self._Py[:, None] - self._Z @ splits.T
+        inner = self._vector.T @ residual / self._shrinkage[:, None]
+        h = splits.T + self.nu * (self._Z.T @ (self._vector @ inner))
+        rest = self._y[:, None] - self._rough @ h
+        u = linalg.solve_triangular(self._r, self._q.T @ rest)
+        return np.ascontiguousarray(self._lu.solve(np.vstack([h, u])).T)
+
+
+class _Projected:
+    """Orthogonal factor of [X; D / sqrt(nu)], a design of n + m rows.
+
+    The minimum over coef projects [y; split / sqrt(nu)] on the complement of its range.
+    """
+
+    def __init__(self, X, y, D, nu):
+        n = len(X)
+        stacked = np.vstack([X, D.to_dense() / np.sqrt(nu)])
+        size = np.linalg.norm(stacked, axis=0).max(initial=0.0)
+        q, self._r = linalg.qr(
+            stacked, mode="economic", overwrite_a=True, check_finite=False
+        )
+        diagonal = np.abs(np.diag(self._r))
+        if len(diagonal) < X.shape[1] or (diagonal <= _IGNORED * size).any():
+            raise_undetermined(D)
+        upper, lower = q[:n], q[n:]
+        self._fitted, self._lower, self._root = upper.T @ y, lower, np.sqrt(nu)
+        rest = lower @ lower.T
+        rest[np.diag_indices_from(rest)] -= 1.0
+        self.design = np.vstack([upper @ lower.T, rest]) / self._root
+        self.response = np.append(y - upper @ self._fitted, -lower @ self._fitted)
+
+    def coefs(self, splits):
+        right = self._fitted[:, None] + self._lower.T @ splits.T / self._root
+        return np.ascontiguousarray(linalg.solve_triangular(self._r, right).T)
+
+
+def _has_right_inverse(D):
+    """Whether rows of D can be completed to a square sparse matrix with an inverse."""
+    if not sparse.issparse(D.matrix) or D.full_row_rank is not True:
+        return False
+    return D.kind in ("identity", "differences", "wavelet") or D.is_graph
+
+
+def _grounding(D):
+    """Unit rows that make D square and invertible, shape (p - m, p)."""
+    m, p = D.shape
+    if D.kind == "differences":
+        anchors = np.arange(p - m)
+    elif D.is_graph and m < p:
+        _, labels = D.components()
+        _, anchors = np.unique(labels, return_index=True)
+        anchors = anchors[labels[anchors] >= 0]
+    else:
+        anchors = np.arange(p - m)
+    ones = np.ones(len(anchors))
+    return sparse.csr_array(
+        (ones, (np.arange(len(anchors)), anchors)), shape=(p - m, p)
+    )
+
+
+def raise_undetermined(D):
+    """Explain that X and D have a common kernel."""
+    where = "some direction"
+    if D.is_graph:
+        n_components, _ = D.components()
+        where = "a constant on a component of the graph"
+        if n_components == 1:
+            where = "the constant vector"
+    raise ValueError(
+        f"the coefficients are not determined: X (centred if there is an intercept) "
+        f"and D both ignore {where}. With X = identity use fit_intercept=False; or add "
+        "the identity to D (sparselbi.penalties.with_identity), or drop dependent "
+        "columns of X."
+    )
