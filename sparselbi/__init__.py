@@ -18,8 +18,13 @@ _HOME = {
     "Problem": "sparselbi.problem",
     "RegularizationPath": "sparselbi.path",
     "RowMoments": "sparselbi.row_moments",
+    "SplitLBI": "sparselbi.estimators",
+    "SplitLBIClassifier": "sparselbi.estimators",
+    "SplitPath": "sparselbi.split_path",
     "iss_path": "sparselbi.solvers",
     "lbi_path": "sparselbi.solvers",
+    "split_iss_path": "sparselbi.solvers",
+    "split_lbi_path": "sparselbi.solvers",
     "warmup": "sparselbi.solvers",
 }
 _SUBPACKAGES = (

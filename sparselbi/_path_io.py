@@ -105,6 +105,10 @@ def _encode(value: Any, key: str, arrays: dict[str, np.ndarray]) -> Any:
         parts = value._asdict().items()
         parts = {name: _encode(v, f"{key}.{name}", arrays) for name, v in parts}
         return {key: value.name, "fields": parts}
+    if hasattr(value, "to_fields"):  # the linear map of a structured penalty
+        return {"transform": _encode(value.to_fields(), key, arrays)}
+    if hasattr(value, "_fields") and hasattr(value, "knots"):
+        return {"path": _encode(value._fields(), key, arrays)}
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
@@ -120,12 +124,19 @@ def _encode(value: Any, key: str, arrays: dict[str, np.ndarray]) -> Any:
         kind = "tuple" if isinstance(value, tuple) else "list"
         return {kind: [_encode(v, f"{key}.{i}", arrays) for i, v in enumerate(value)]}
     if isinstance(value, dict) and all(isinstance(name, str) for name in value):
-        return {"dict": {n: _encode(v, f"{key}.{n}", arrays) for n, v in value.items()}}
+        return {
+            "dict": {n: _encode(v, _under(key, n), arrays) for n, v in value.items()}
+        }
     kind = getattr(value, "dtype", type(value).__name__)
     raise ValueError(
         f"path.{key} cannot be saved: it is {kind}, and a file holds numbers, strings, "
         f"arrays of them, and lists, tuples and dicts (with string keys) of those."
     )
+
+
+def _under(key: str, name: str) -> str:
+    # The loss and the penalty of a path are told by their names.
+    return name if name in ("loss", "penalty") else f"{key}.{name}"
 
 
 def _decode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
@@ -141,8 +152,22 @@ def _decode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
         return np.array(content, dtype=object)
     if kind == "dict":
         return {name: _decode(v, arrays) for name, v in content.items()}
+    if kind == "transform":
+        from .penalties.transforms import Transform
+
+        return Transform.from_fields(_decode(content, arrays))
+    if kind == "path":
+        return path_class(decoded := _decode(content, arrays))(**decoded)
     sequence = [_decode(v, arrays) for v in content]
     return tuple(sequence) if kind == "tuple" else sequence
+
+
+def path_class(fields: dict[str, Any]) -> Any:
+    """The class of path that has these fields."""
+    from .path import RegularizationPath
+    from .split_path import SplitPath
+
+    return SplitPath if "split" in fields else RegularizationPath
 
 
 def _formula(kind: str, name: str, fields: dict[str, Any]) -> Any:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import _path_views
 from ._path_checks import active_columns, check_events, check_fields
 from ._path_interpolation import Interpolation
-from ._path_io import load_fields, save_fields
+from ._path_io import load_fields, path_class, save_fields
 from ._path_views import PathComparison
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ class RegularizationPath:
         return self._fields()  # without cached properties
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        RegularizationPath.__init__(self, **state)  # makes arrays read-only again
+        type(self).__init__(self, **state)  # makes arrays read-only again
 
     def _fields(self) -> dict[str, Any]:
         return {part.name: getattr(self, part.name) for part in fields(self)}
@@ -692,7 +692,7 @@ class RegularizationPath:
         """
         content = load_fields(file)
         try:
-            return cls(**content)
+            return path_class(content)(**content)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{str(file)!r} is not a valid path: {error}") from error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,9 @@ from scipy import sparse
 from .path import PathPoint, RegularizationPath, _read_only
 from .penalties.kernel_spaces import project
 from .penalties.transforms import Transform
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["SplitPath", "SplitPoint"]
 
@@ -317,6 +320,25 @@ class SplitPath(RegularizationPath):
             coef, intercept = coef[0], float(intercept[0])
         support = np.flatnonzero(np.atleast_2d(coef).any(axis=0))
         return PathPoint(float(knot), coef, intercept, support)
+
+    def verify(
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> pd.DataFrame:
+        """Check every knot from the data alone.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            Data as given to the solver.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per knot, see `sparselbi.solvers.verify_split_path`.
+        """
+        from .solvers.split_verify import verify_split_path
+
+        return verify_split_path(self, self._problem(X, y, sample_weight))
 
     def summary(self, max_rows: int = 20, mark: Any = None) -> str:
         """A table of the knots at which the set of active rows changes.

@@ -14,6 +14,7 @@ LAYERS = (
     *("_utils", "_kernels", "losses", "penalties", "problem"),
     *("_row_sums", "row_moments"),
     *("_path_checks", "_path_interpolation", "_path_io", "_path_views", "path"),
+    "split_path",
     *("solvers", "selection", "estimators", "datasets", "plotting", "l2o", "torch"),
 )
 SIDE = {"datasets", "plotting", "l2o", "torch"}

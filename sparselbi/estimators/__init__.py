@@ -2,5 +2,7 @@
 
 from .lbi import LBI
 from .lbi_classifier import LBIClassifier
+from .split_lbi import SplitLBI
+from .split_lbi_classifier import SplitLBIClassifier
 
-__all__ = ["LBI", "LBIClassifier"]
+__all__ = ["LBI", "LBIClassifier", "SplitLBI", "SplitLBIClassifier"]

@@ -62,7 +62,7 @@ class PathClassifierMixin(ClassifierMixin):
         ndarray of shape (n_samples, n_classes)
             Columns in the order of ``classes_``.
         """
-        return _probabilities(self.decision_function(X))
+        return probabilities(self.decision_function(X))
 
     def predict_log_proba(self, X):
         """Predict logarithms of class probabilities, finite also where they are tiny.
@@ -76,7 +76,7 @@ class PathClassifierMixin(ClassifierMixin):
         ndarray of shape (n_samples, n_classes)
             Columns in the order of ``classes_``.
         """
-        return _log_probabilities(self.decision_function(X))
+        return log_probabilities(self.decision_function(X))
 
     def _pose_question(self, X, y, *args, **kwargs):
         if y is None:
@@ -141,13 +141,15 @@ class PathClassifierMixin(ClassifierMixin):
         self.classes_ = path.classes
 
 
-def _probabilities(eta):
+def probabilities(eta):
+    """Class probabilities from `decision_function`."""
     if eta.ndim == 2:
         return softmax(eta, axis=1)
     return np.column_stack([expit(-eta), expit(eta)])
 
 
-def _log_probabilities(eta):
+def log_probabilities(eta):
+    """Their logarithms."""
     if eta.ndim == 2:
         return log_softmax(eta, axis=1)
     return np.column_stack([log_expit(-eta), log_expit(eta)])

@@ -11,7 +11,6 @@ from ..problem import Problem
 from ..selection.statistics import half_of
 from ..solvers import split_iss_path, split_lbi_path
 from ..solvers.split_lbi import restore_split
-from ..solvers.split_models import SupportFits
 from .base import _X_RULES, BaseRegularizationPathEstimator
 
 _WHICH = ("dense", "sparse", "refit")
@@ -55,7 +54,7 @@ class BaseSplitLBI(BaseRegularizationPathEstimator):
             D,
             kappa=self.kappa,
             kappa_raw=self.kappa_raw,
-            method=self.method,
+            method=getattr(self, "method", "auto"),
             step_size=self.step_size,
             penalty=self._row_penalty(problem),
             row_groups=self.row_groups,
@@ -73,7 +72,7 @@ class BaseSplitLBI(BaseRegularizationPathEstimator):
         )
 
     def _check_exact(self, D):
-        if self.method == "joint":
+        if getattr(self, "method", "auto") == "joint":
             raise ValueError(
                 "kappa=inf is the exact limit of the eliminated form; use "
                 "method='auto' with it, or a finite kappa with method='joint'."
@@ -126,6 +125,8 @@ class BaseSplitLBI(BaseRegularizationPathEstimator):
         self.refit_coef_ = self.refit_intercept_ = None
         if problem is None:
             return
+        from ..solvers.split_models import SupportFits
+
         split = restore_split(path, problem)
         coef, intercept, *_ = SupportFits(split).refit(path.active_rows(knot))
         coef, intercept = split.to_original(coef, intercept)

@@ -17,6 +17,8 @@ from ..losses.fit import mean_loss
 from ..solvers.refit import refit_supports
 from ..solvers.retrace import retrace
 from .base import Selection
+from .split_statistics import dense_predictors, split_refits
+from .statistics import sparse_part
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,7 +61,9 @@ class CrossValidated(Selection):
     fold_paths : tuple of RegularizationPath or None
         With ``keep_paths=True``.
     knots, sizes : ndarray of shape (K,)
-        Of the full path: knots, and number of features in the model.
+        Of the full path: knots, and number of features (rows of D) in the model.
+    unit : {"features", "rows"}
+        What `sizes` counts: rows for paths of Split LBI.
     """
 
     fold_scores: NDArray[np.float64] = dataclasses.field(
@@ -75,6 +79,7 @@ class CrossValidated(Selection):
     sizes: NDArray[np.int64] = dataclasses.field(
         default_factory=lambda: np.zeros(0, np.int64)
     )
+    unit: str = "features"
 
     def with_rule(self, rule: str) -> CrossValidated:
         """What the other rule, "min" or "1se", chooses from the same scores."""
@@ -87,7 +92,7 @@ class CrossValidated(Selection):
             index=index,
             quantities={
                 **self.quantities,
-                "features": int(self.sizes[index]),
+                self.unit: int(self.sizes[index]),
                 "score": float(self.scores[index]),
                 "standard_error": float(self.standard_error[index]),
             },
@@ -98,8 +103,8 @@ class CrossValidated(Selection):
 class CrossValidation:
     """Choose the point of a path that predicts left-out rows best.
 
-    The path of every fold is traced with the raw kappa of the full fit, from its own
-    exact first entry, to the last t of the full fit, and read at the knots of the full
+    The path of every fold is traced with the raw kappa (and nu) of the full fit, from
+    its own exact first entry, to the last t of the full fit, and read at the knots of the full
     fit: all folds and the full fit are compared at one and the same absolute t. Before
     its first entry a fold predicts with its null model.
 
@@ -117,7 +122,8 @@ class CrossValidation:
         loss. Otherwise a scorer of scikit-learn (larger is better; scores are reported
         with the opposite sign).
     refit : bool, default=False
-        Score the unpenalized refits on the supports of the folds.
+        Score the unpenalized refits on the supports of the folds; for Split LBI the
+        refits with the structure of the active rows of D, not the dense coefficients.
     n_jobs : int, default=None
         Workers of joblib, one fold each. ``joblib.parallel_config`` chooses others.
     random_state : int, RandomState or None, default=0
@@ -210,7 +216,7 @@ class CrossValidation:
         error = fold_scores.std(axis=0, ddof=1) / np.sqrt(len(folds))
         chosen = _choose(mean, error)
         last = int(np.flatnonzero(np.isfinite(mean))[-1])
-        note = _common_note(notes)
+        note = _common_note(notes, sparse_part(path) is not path)
         if last < len(mean) - 1:
             note.append(
                 f"Knots beyond {path.knots[last]:.6g} have no score: there the path of "
@@ -221,9 +227,15 @@ class CrossValidation:
                 "The best score is at the end of what was scored; a longer path "
                 "(t_max, max_features) may have a better one."
             )
-        sizes = path._nonzero(path.active_coefs).sum(axis=1)
+        counted = sparse_part(path)
+        is_split = counted is not path
+        unit = "rows" if is_split else "features"
+        sizes = counted._nonzero(counted.active_coefs).sum(axis=1)
+        scored_fit = "dense coefficients" if is_split else "path"
+        if self.refit:
+            scored_fit = "refit on the support"
         places = {
-            rule: f"t = {path.knots[k]:.6g}, {sizes[k]} features, "
+            rule: f"t = {path.knots[k]:.6g}, {sizes[k]} {unit}, "
             f"{mean[k]:.6g} +- {error[k]:.3g}"
             for rule, k in chosen.items()
         }
@@ -234,16 +246,17 @@ class CrossValidation:
             index=index,
             scores=mean,
             quantities={
-                "features": int(sizes[index]),
+                unit: int(sizes[index]),
                 "score": float(mean[index]),
                 "standard_error": float(error[index]),
                 "null_score": float(mean[0]),
                 "scoring": label,
-                "scored_fit": "refit on the support" if self.refit else "path",
+                "scored_fit": scored_fit,
                 **places,
                 "n_folds": len(folds),
                 "splitter": self._splitter_name(problem),
                 "kappa_raw": path.kappa_raw,
+                **({"nu_raw": path.nu_raw} if is_split else {}),
                 "knots_scored": last + 1,
             },
             message=" ".join(note),
@@ -256,6 +269,7 @@ class CrossValidation:
             fold_paths=paths if self.keep_paths else None,
             knots=path.knots,
             sizes=sizes,
+            unit=unit,
         )
 
     def _check_summary(self, problem: Problem) -> None:
@@ -424,8 +438,10 @@ def _score_fold(
     if not fold.is_complete:
         reached = times <= fold.knots[-1] * (1 + 1e-10)
     coefs, intercepts = fold._active_at(times[reached])
+    if refit and sparse_part(fold) is not fold:
+        coefs, intercepts = split_refits(fold, part, times[reached])
     # The knots of the exact path are refits already, unless signs are constrained.
-    if refit and (path.method != "iss" or path.penalty.positive):
+    elif refit and (path.method != "iss" or path.penalty.positive):
         support = fold._nonzero(coefs)
         coefs, intercepts, _ = refit_supports(
             part, fold.active_features, support, fold.coef_shape
@@ -448,11 +464,16 @@ def _losses(problem, fold, coefs, intercepts, test):
     step = max(1, _MAX_ENTRIES // y.size)
     for start in range(0, len(coefs), step):
         some = slice(start, start + step)
-        eta = problem.linear_predictor(
-            fold.active_features, coefs[some], intercepts[some], test
-        )
+        eta = _predictors(problem, fold, coefs[some], intercepts[some], test)
         out[some] = [factor * mean_loss(problem.loss, y, one, weight) for one in eta]
     return out
+
+
+def _predictors(problem, fold, coefs, intercepts, rows):
+    """Linear predictors (K, n_outputs, n_rows) of coefficients (K, n_outputs, E)."""
+    if sparse_part(fold) is not fold:
+        return dense_predictors(problem, coefs, intercepts)[..., rows]
+    return problem.linear_predictor(fold.active_features, coefs, intercepts, rows)
 
 
 def _score(problem, fold, coefs, intercepts, test, scorer, k):
@@ -491,7 +512,8 @@ class _AtKnot(BaseEstimator):
 
     def _eta(self, X):
         """Linear predictor, (n_outputs, n_samples)."""
-        block = X[:, self.path.active_features]
+        features = self.path.active_features
+        block = X if len(features) == X.shape[1] else X[:, features]
         eta = np.asarray(block @ np.atleast_2d(self.coef).T).T
         return eta + np.atleast_1d(self.intercept)[:, None]
 
@@ -516,12 +538,13 @@ class _ClassifierAtKnot(ClassifierMixin, _AtKnot):
         return self.classes_[code]
 
 
-def _common_note(notes):
+def _common_note(notes, is_split):
     unseen = sorted(set().union(*notes))
     if not unseen:
         return []
     shown = ", ".join(map(str, unseen[:5])) + (", ..." if len(unseen) > 5 else "")
+    effect = "D alone said what they are" if is_split else "could not enter"
     return [
         f"{len(unseen)} feature(s) (index {shown}) are constant in the training part "
-        "of some fold and could not enter there."
+        f"of some fold and {effect} there."
     ]

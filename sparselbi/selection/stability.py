@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 
 from ..solvers.base import check_count
 from ..solvers.retrace import retrace
+from .statistics import candidate_labels, sparse_part
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +46,8 @@ class Stability:
     penalized : ndarray of bool of shape (n_features,)
         Features that can enter; the others are in from the start or never.
     feature_names : tuple of str or None
+    unit : {"features", "rows"}, default="features"
+        Of paths of Split LBI the rows of D take the place of the features.
 
     See Also
     --------
@@ -56,6 +59,7 @@ class Stability:
     reference: NDArray[np.float64]
     penalized: NDArray[np.bool_]
     feature_names: tuple[str, ...] | None = None
+    unit: str = "features"
 
     @property
     def n_pairs(self) -> int:
@@ -199,10 +203,9 @@ class Stability:
         entries = self.entry_knots[:, some]
         # Order statistics: means of inf and a number would not be numbers.
         quartiles = np.quantile(entries, [0.25, 0.5, 0.75], axis=0, method="higher")
-        names = self.feature_names
         frame = pd.DataFrame(
             {
-                "feature": [f"x{j}" if names is None else names[j] for j in some],
+                "feature": [self._name(j) for j in some],
                 "index": some,
                 "probability": self.probabilities(self.knot_for(1.0, threshold))[some],
                 "ever": ever[some],
@@ -217,18 +220,22 @@ class Stability:
             order, ascending=[False, True, True], ignore_index=True
         )
 
+    def _name(self, j: int) -> str:
+        if self.feature_names is not None:
+            return self.feature_names[j]
+        return f"x{j}" if self.unit == "features" else f"row {j}"
+
     def __repr__(self) -> str:
         knot = self.knot_for()
         stable = self.selected()
-        names = self.feature_names
         bound = self.error_bound(0.75, knot)
-        shown = [f"x{j}" if names is None else names[j] for j in stable[:12]]
+        shown = [self._name(j) for j in stable[:12]]
         more = f", ... ({len(stable)} in all)" if len(stable) > 12 else ""
         return (
-            f"Stability of {self.penalized.sum()} features in {self.n_pairs} "
+            f"Stability of {self.penalized.sum()} {self.unit} in {self.n_pairs} "
             f"complementary pairs of half-samples\n"
             f"  by t = {knot:.6g} a half-sample selects "
-            f"{self.size(knot):.3g} features on average\n"
+            f"{self.size(knot):.3g} {self.unit} on average\n"
             f"  in at least 75 % of them: {', '.join(shown) or 'none'}{more}\n"
             f"  expected number of false ones: at most {bound:.3g}"
         )
@@ -247,17 +254,17 @@ def stability_selection(
 
     Each of the `n_pairs` splits gives two half-samples without common rows, stratified
     by class for classification; rows of one group (``problem.sample_groups``) stay
-    together. The raw kappa and the range of t are those of `path`.
+    together. The raw kappa (and nu) and the range of t are those of `path`.
 
     Parameters
     ----------
     path : RegularizationPath
-        Over t.
+        Over t. Of a path of Split LBI the rows of D are counted.
     problem : Problem
         What `path` was traced on.
     n_pairs : int, default=50
     max_features : int, default=None
-        A half-sample stops before more features than this are active: much faster
+        A half-sample stops before more features (rows) than this are active: faster
         where the path is long, and what enters later counts as never selected.
     random_state : int, RandomState or None, default=0
     n_jobs : int, default=None
@@ -294,15 +301,18 @@ def stability_selection(
     halves = [half for _ in range(n_pairs) for half in _halves(problem, rng)]
     jobs = (delayed(_entries)(path, problem, rows, max_features) for rows in halves)
     entries = np.array(Parallel(n_jobs=n_jobs)(jobs))
-    free = problem.weights[: problem.n_features] == 0
-    penalized, last = problem.usable & ~free, float(path.knots[-1])
+    counted = sparse_part(path)
+    is_split = counted is not path
+    penalized = candidate_labels(counted, None if is_split else problem) >= 0
+    last = float(path.knots[-1])
     first = min(entries[:, penalized].min(initial=np.inf), last)
     return Stability(
         knots=np.geomspace(0.9 * first, last, _N_KNOTS),
         entry_knots=entries,
-        reference=path.entry_knots(),
+        reference=counted.entry_knots(),
         penalized=penalized,
-        feature_names=path.feature_names,
+        feature_names=counted.feature_names,
+        unit="rows" if is_split else "features",
     )
 
 
@@ -313,7 +323,8 @@ def _entries(
     max_features: int | None,
 ) -> NDArray[np.float64]:
     part = problem.restrict(rows)
-    entry = retrace(path, part, max_features=max_features).entry_knots()
+    traced = retrace(path, part, max_features=max_features)
+    entry = sparse_part(traced).entry_knots()
     return np.where(np.isnan(entry), np.inf, entry)
 
 

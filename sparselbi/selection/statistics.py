@@ -55,7 +55,13 @@ def with_statistics(path: RegularizationPath, problem: Problem) -> Regularizatio
         - ``info["robust_scale"]`` for Huber's loss: 1.4826 times the median absolute
           residual of the largest fit with at most n/3 coefficients, times
           sqrt(n / (n - size)).
+
+        Of a path of Split LBI what `split_statistics` says.
     """
+    if sparse_part(path) is not path:
+        from .split_statistics import split_statistics
+
+        return split_statistics(path, problem)
     supports = path_supports(path)
     half = half_of(path.n_samples)
     info = {"n_candidates": count_candidates(path, problem)}
@@ -89,6 +95,11 @@ def refit_deviances(
 
 
 # ------------------------------------------------------------------ supports and sizes
+
+
+def sparse_part(path: RegularizationPath) -> RegularizationPath:
+    """The path whose zeros matter: over the rows of D for Split LBI, else itself."""
+    return getattr(path, "split", path)
 
 
 class Supports(NamedTuple):

@@ -2,6 +2,7 @@
 
 from .iss import iss_path
 from .lbi import lbi_path
+from .split_lbi import split_iss_path, split_lbi_path
 
 
 def retrace(path, problem, *, t_max=None, max_features=None):
@@ -19,7 +20,7 @@ def retrace(path, problem, *, t_max=None, max_features=None):
     t_max : float, default=None
         Where the new path ends; None is the last knot of `path`.
     max_features : int, default=None
-        The new path ends before more features than this are active.
+        The new path ends before more features (rows of D) than this are active.
 
     Returns
     -------
@@ -57,5 +58,44 @@ def _iss(path, problem, t_max, max_features):
     return iss_path(problem, t_max=t_max, max_features=max_features)
 
 
+def _split_lbi(path, problem, t_max, max_features):
+    settings, info = path.split.settings, path.info
+    return split_lbi_path(
+        problem,
+        path.D,
+        nu_raw=path.nu_raw,
+        kappa_raw=path.kappa_raw,
+        method="joint" if path.method == "split_lbi_joint" else "eliminated",
+        step_size=path.step_size if info["step_rule"] == "given" else "auto",
+        start=info["start"],
+        penalty=path.split.penalty.name,
+        row_weight=settings["penalty_factor"],
+        row_groups=settings["groups"],
+        row_group_weight=settings["group_weight"],
+        row_positive=info["row_positive"],
+        t_max=t_max,
+        n_knots=info["n_knots"],
+        max_rows=max_features,
+    )
+
+
+def _split_iss(path, problem, t_max, max_features):
+    return split_iss_path(
+        problem,
+        path.D,
+        nu_raw=path.nu_raw,
+        row_weight=path.split.settings["penalty_factor"],
+        row_positive=path.info["row_positive"],
+        t_max=t_max,
+        max_rows=max_features,
+    )
+
+
 # A solver that resampling can use is one more row.
-METHODS = {"iss": _iss, "lbi": _lbi}
+METHODS = {
+    "iss": _iss,
+    "lbi": _lbi,
+    "split_iss": _split_iss,
+    "split_lbi": _split_lbi,
+    "split_lbi_joint": _split_lbi,
+}
