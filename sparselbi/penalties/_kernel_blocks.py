@@ -25,6 +25,10 @@ _MAX_SQUARE = 5e7
 _EPS = np.finfo(np.float64).eps
 
 
+class TooLarge(ValueError):
+    """Something that cannot be computed for a D or an X of this size."""
+
+
 def cost(m: int, p: int) -> float:
     """Multiplications of a factorization of an (m, p) matrix, up to a factor."""
     return float(min(m, p)) ** 2 * max(m, p)
@@ -218,8 +222,8 @@ def independent_parts(A: Any) -> tuple[np.ndarray, list[tuple[np.ndarray, np.nda
     return np.flatnonzero(~zero & ~in_row), list(zip(columns, rows, strict=True))
 
 
-def too_large(shape: tuple[int, int]) -> ValueError:
-    return ValueError(
+def too_large(shape: tuple[int, int]) -> TooLarge:
+    return TooLarge(
         f"the dimension of the kernel of {shape[0]} rows of D with {shape[1]} columns "
         "cannot be decided: D has no known structure and is too large to be "
         "factorized. Use a function of sparselbi.penalties.transforms that builds the "
@@ -243,7 +247,7 @@ def _complement(rows: np.ndarray) -> np.ndarray:
     if rank == p:
         return np.zeros((p, 0))
     if float(p) * p > _MAX_SQUARE:
-        raise ValueError(
+        raise TooLarge(
             f"a basis of a space of dimension {p - rank} in {p} dimensions is too "
             "large to be written out; use `project`."
         )

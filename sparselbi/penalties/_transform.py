@@ -168,7 +168,7 @@ class Transform:
 
     @property
     def is_graph(self) -> bool:
-        """Whether each row is ``a * (e_i - e_j)`` or ``a * e_i`` (tied to the ground)."""
+        """Whether each row is ``a * (e_i - e_j)``, or ``a * e_i`` (tied to ground)."""
         return self._edges is not None
 
     def components(self, rows: Any = None) -> tuple[int, np.ndarray]:

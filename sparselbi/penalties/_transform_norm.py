@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy import linalg, sparse
+from scipy import sparse
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator, eigsh
 
@@ -36,9 +36,7 @@ def spectral_norm(matrix: Any) -> float:
 
 
 def _top(gram: np.ndarray) -> float:
-    last = len(gram) - 1
-    values = linalg.eigh(gram, eigvals_only=True, subset_by_index=(last, last))
-    return math.sqrt(values[0])
+    return math.sqrt(np.linalg.eigvalsh(gram)[-1])
 
 
 def _lanczos(square: Any, start: np.ndarray, tol: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ def multiply(matrix: Any, v: Any) -> np.ndarray:
         raise ValueError(f"expected vectors of length {p}, got shape {v.shape}")
     if v.ndim == 1:
         return np.asarray(matrix @ v)
-    columns = np.asarray(matrix @ v.reshape(-1, p).T)
+    columns = np.asarray(matrix @ v.reshape(math.prod(v.shape[:-1]), p).T)
     return np.ascontiguousarray(columns.T).reshape(*v.shape[:-1], m)
 
 

@@ -27,6 +27,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import linalg, sparse
+from scipy.sparse.linalg import LinearOperator
+
+from ._kernel_blocks import (
+    DenseBlock,
+    InactiveRows,
+    LargeBlock,
+    SharedBlocks,
+    cost,
+    independent_parts,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,9 +97,8 @@ def basis(D, active):
     -------
     csc_array or ndarray of shape (p, dimension)
         Graphs: indicators of the pieces, sparse, ordered by their first feature.
-        Differences: B-splines, sparse. Wavelets: the active rows. Any other D: orthogonal
-        directions of the blocks (sparse), or dense columns, ker D first and then
-        combinations of the columns of the pseudo-inverse of D that belong to S.
+        Differences: B-splines of length 1, sparse. Wavelets: the active rows. Any other
+        D: orthonormal columns, sparse if D is sparse and falls into blocks.
 
     Raises
     ------

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from ._layout import panels
 from ._points import rule_name
@@ -79,6 +80,15 @@ def piece_count(path: SplitPath, t: float) -> str:
 def n_pieces(labels: NDArray[np.int64]) -> int:
     """Pieces without the one that is tied to zero."""
     return int(labels.max(initial=-1)) + 1
+
+
+def row_ends(path: SplitPath) -> list[tuple[int, int]]:
+    """The two features of each row of a graph; -1 if there is only one."""
+    matrix = sparse.csr_array(path.D.matrix)
+    first = matrix.indices[matrix.indptr[:-1]]
+    single = np.diff(matrix.indptr) == 1
+    second = np.where(single, -1, matrix.indices[matrix.indptr[1:] - 1])
+    return list(zip(first.tolist(), second.tolist(), strict=True))
 
 
 def means(values: NDArray[np.float64], labels: NDArray[np.int64]) -> Any:

@@ -231,6 +231,7 @@ def _newton(objective):
     if first == 0.0:
         return point
     matrix = _preconditioner(objective, eta)
+    is_quadratic = problem.loss.name == "squared"
     is_pure = False
     for _ in range(_MAX_ITER):
         size = float(np.abs(gradient).max())
@@ -242,11 +243,14 @@ def _newton(objective):
             value, gradient, eta = objective.look(point)
             continue
         found = None
+        tolerance = _TOLERANCE if is_quadratic else min(0.1, size / first)
         for kind in ("hessian", "majorant"):
             step, n_steps = _conjugate_gradients(
-                objective.curvature(eta, kind), matrix, gradient, min(0.1, size / first)
+                objective.curvature(eta, kind), matrix, gradient, tolerance
             )
             if step is not None:
+                if len(step) > 1:
+                    step -= step.mean(axis=0)
                 found = _search(objective, point, value, gradient, step)
             if n_steps > _MANY:
                 matrix.renew(eta)

@@ -1,55 +1,34 @@
 """Compiled passes over the rows of D, and compiled conjugate gradients.
 
-One pass takes the dual variables of all rows over one step, thresholds them, writes
-down which rows enter and leave, and adds up ``D.T @ split``. D comes in one of three
-forms, each as a triple of arrays (a, b, values):
-
-- PAIRS: row r is ``values[r] * (e[a[r]] - e[b[r]])``; equal values may come once;
-- ROWS: compressed sparse rows, a = indptr, b = indices, values = data;
-- GIVEN: the products ``D @ coef`` are given, and those with D.T are left to others.
+Indices are unsigned (uint32): signed ones cost a comparison at every access.
 """
 
 import numpy as np
 
 from .._kernels import inner, jit
 
-PAIRS, ROWS, GIVEN = 0, 1, 2
+
+@jit
+def pair_differences(head, tail, value, coef, out):
+    """out[r] = value[r] * (coef[head[r]] - coef[tail[r]])."""
+    for r in range(len(out)):
+        out[r] = value[r] * (coef[head[r]] - coef[tail[r]])
 
 
-@inner
-def _product(form, a, b, values, given, coef, r):
-    """Row r of D times `coef`."""
-    if form == PAIRS:
-        value = values[r] if len(values) > 1 else values[0]
-        return value * (coef[a[r]] - coef[b[r]])
-    if form == GIVEN:
-        return given[r]
-    total = 0.0
-    for k in range(a[r], a[r + 1]):
-        total += values[k] * coef[b[k]]
-    return total
-
-
-@inner
-def _scatter(form, a, b, values, r, split, scattered):
-    """Add row r of D, times `split`, to `scattered`."""
-    if form == PAIRS:
-        change = split * (values[r] if len(values) > 1 else values[0])
-        scattered[a[r]] += change
-        scattered[b[r]] -= change
-    elif form == ROWS:
-        for k in range(a[r], a[r + 1]):
-            scattered[b[k]] += split * values[k]
+@jit
+def pair_sums(head, tail, value, split, out):
+    """Overwrite `out` with the transpose of `pair_differences`, applied to `split`."""
+    for i in range(len(out)):
+        out[i] = 0.0
+    for r in range(len(split)):
+        change = value[r] * split[r]
+        out[head[r]] += change
+        out[tail[r]] -= change
 
 
 @jit
 def move_rows(
-    form,
-    a,
-    b,
-    values,
-    given,
-    coef,
+    fitted,
     z,
     low,
     high,
@@ -59,20 +38,16 @@ def move_rows(
     span,
     keep,
     split,
-    scattered,
     event_t,
     event_row,
     event_code,
-    n_events,
 ):
     """Take rows that are thresholded one by one from time t to time t + span.
 
     Parameters
     ----------
-    form, a, b, values, given
-        D, see above.
-    coef : ndarray
-        Dense coefficients at time t.
+    fitted : ndarray of shape (m,)
+        ``D @ coef`` at time t.
     z : ndarray of shape (m,)
         Duals at time t; overwritten if `keep`.
     low, high : ndarray of shape (m,) or (1,)
@@ -81,36 +56,31 @@ def move_rows(
         ``span / nu``.
     keep : bool
         Whether to store duals and events, or only to look.
-    split : ndarray of shape (m,) or (0,)
-        Receives the split coefficients at t + span, unless empty.
-    scattered : ndarray
-        ``D.T @ split`` is added to it.
-    event_t, event_row, event_code : ndarray
-        Receive events from position `n_events` on: 1 and -1 is an entry with that sign,
-        2 and -2 the end of one. There must be room for two per row.
+    split : ndarray of shape (m,)
+        Receives the split coefficients at t + span.
+    event_t, event_row, event_code : ndarray of shape (2 * m,)
+        Receive events: 1 and -1 is an entry with that sign, 2 and -2 the end of one.
 
     Returns
     -------
     n_active, n_events : int
     """
-    several, store = len(low) > 1, len(split) > 0
-    n_active = 0
-    for r in range(len(z)):
-        bottom, top = (low[r], high[r]) if several else (low[0], high[0])
+    wide = 1 if len(low) > 1 else 0
+    n_active = n_events = 0
+    for r in range(len(z)):  # without branches, but for the rare events
+        bottom, top = low[r * wide], high[r * wide]
         before = z[r]
-        old = before - min(max(before, bottom), top)
-        slope = _product(form, a, b, values, given, coef, r) - kappa * old
-        after = before + pace * slope
-        new = after - min(max(after, bottom), top)
-        if store:
-            split[r] = kappa * new
-        if new != 0.0:
-            n_active += 1
-            _scatter(form, a, b, values, r, kappa * new, scattered)
+        inside = before if before < top else top
+        old = before - (inside if inside > bottom else bottom)
+        after = before + pace * (fitted[r] - kappa * old)
+        inside = after if after < top else top
+        new = after - (inside if inside > bottom else bottom)
+        split[r] = kappa * new
+        n_active += new != 0.0
         if not keep:
             continue
         z[r] = after
-        if (old != 0.0) == (new != 0.0) and old * new >= 0.0:
+        if ((old != 0.0) == (new != 0.0)) & (old * new >= 0.0):
             continue
         if old != 0.0:
             edge = top if old > 0.0 else bottom
@@ -129,12 +99,7 @@ def move_rows(
 
 @jit
 def move_blocks(
-    form,
-    a,
-    b,
-    values,
-    given,
-    coef,
+    fitted,
     z,
     floor,
     weight,
@@ -145,19 +110,16 @@ def move_blocks(
     span,
     keep,
     split,
-    scattered,
     event_t,
     event_row,
     event_code,
-    n_events,
 ):
     """Take rows that are thresholded in blocks from time t to time t + span.
 
     As `move_rows`, but rows ptr[k] to ptr[k + 1] are at zero while the norm of their
     duals, those below `floor` (m,) raised to it, is at most weight[k].
     """
-    store = len(split) > 0
-    n_active = 0
+    n_active = n_events = 0
     longest = 0
     for k in range(len(weight)):
         longest = max(longest, ptr[k + 1] - ptr[k])
@@ -166,30 +128,26 @@ def move_blocks(
         start, stop, edge = ptr[k], ptr[k + 1], weight[k]
         square_before = 0.0
         for r in range(start, stop):
-            square_before += max(z[r], floor[r]) ** 2
+            square_before += _raised(z[r], floor[r]) ** 2
         old = _factor(square_before, edge)
         square_after = 0.0
         for r in range(start, stop):
-            slope = _product(form, a, b, values, given, coef, r)
-            slope -= kappa * old * max(z[r], floor[r])
+            slope = fitted[r] - kappa * old * _raised(z[r], floor[r])
             fresh[r - start] = z[r] + pace * slope
-            square_after += max(fresh[r - start], floor[r]) ** 2
+            square_after += _raised(fresh[r - start], floor[r]) ** 2
         new = _factor(square_after, edge)
         share = 0.0
         if keep and (old > 0.0) != (new > 0.0):
             cross = 0.0
             for r in range(start, stop):
-                cross += max(z[r], floor[r]) * max(fresh[r - start], floor[r])
+                cross += _raised(z[r], floor[r]) * _raised(fresh[r - start], floor[r])
             share = _sphere_share(square_before, cross, square_after, edge, new > 0.0)
         for r in range(start, stop):
             before, after = z[r], fresh[r - start]
-            old_split = kappa * old * max(before, floor[r])
-            new_split = kappa * new * max(after, floor[r])
-            if store:
-                split[r] = new_split
-            if new_split != 0.0:
-                n_active += 1
-                _scatter(form, a, b, values, r, new_split, scattered)
+            old_split = kappa * old * _raised(before, floor[r])
+            new_split = kappa * new * _raised(after, floor[r])
+            split[r] = new_split
+            n_active += new_split != 0.0
             if not keep:
                 continue
             z[r] = after
@@ -206,6 +164,11 @@ def move_blocks(
                 event_code[n_events] = 2 if old_split > 0.0 else -2
             n_events += 1
     return n_active, n_events
+
+
+@inner
+def _raised(value, floor):
+    return value if value > floor else floor
 
 
 @inner
@@ -231,11 +194,23 @@ def _sphere_share(aa, ab, bb, edge, entering):
 
 
 @jit
-def conjugate_gradients(indptr, indices, data, inverse, right, x, target, n_max):
+def conjugate_gradients(
+    indptr, indices, data, diagonal, inverse, right, x, target, limit
+):
     """Solve with a sparse symmetric positive semi-definite matrix; x is overwritten.
 
-    Preconditioned by ``inverse``, the inverse of its diagonal, and started at x. Ends
-    when the norm of the residual is at most `target`, or after `n_max` products.
+    Parameters
+    ----------
+    indptr, indices, data
+        The entries right of the diagonal, compressed by rows.
+    diagonal, inverse : ndarray of shape (p,)
+        ``inverse`` is the preconditioner, one over the diagonal where that is not 0.
+    right, x : ndarray of shape (p,)
+        x is the start.
+    target : float
+        Ends when the norm of the residual is at most this,
+    limit : int
+        or after so many products.
 
     Returns
     -------
@@ -244,34 +219,25 @@ def conjugate_gradients(indptr, indices, data, inverse, right, x, target, n_max)
         Norm of the residual at the end.
     """
     p = len(x)
-    rest = np.empty(p)
-    way = np.empty(p)
-    image = np.empty(p)
-    square = 0.0
-    rho = 0.0
+    rest, way, image = np.empty(p), np.empty(p), np.empty(p)
+    _multiply(indptr, indices, data, diagonal, x, image)
+    square = rho = 0.0
     for i in range(p):
-        total = right[i]
-        for k in range(indptr[i], indptr[i + 1]):
-            total -= data[k] * x[indices[k]]
-        rest[i] = total
-        way[i] = total * inverse[i]
-        square += total * total
-        rho += total * way[i]
+        rest[i] = right[i] - image[i]
+        way[i] = rest[i] * inverse[i]
+        square += rest[i] * rest[i]
+        rho += rest[i] * way[i]
     n_products = 1
-    while np.sqrt(square) > target and n_products < n_max:
+    while np.sqrt(square) > target and n_products < limit:
+        _multiply(indptr, indices, data, diagonal, way, image)
+        n_products += 1
         bend = 0.0
         for i in range(p):
-            total = 0.0
-            for k in range(indptr[i], indptr[i + 1]):
-                total += data[k] * way[indices[k]]
-            image[i] = total
-            bend += total * way[i]
-        n_products += 1
+            bend += way[i] * image[i]
         if not bend > 0.0:
             break
         length = rho / bend
-        square = 0.0
-        fresh = 0.0
+        square = fresh = 0.0
         for i in range(p):
             x[i] += length * way[i]
             value = rest[i] - length * image[i]
@@ -283,3 +249,17 @@ def conjugate_gradients(indptr, indices, data, inverse, right, x, target, n_max)
         for i in range(p):
             way[i] = rest[i] * inverse[i] + ratio * way[i]
     return n_products, np.sqrt(square)
+
+
+@inner
+def _multiply(indptr, indices, data, diagonal, x, out):
+    for i in range(len(x)):
+        out[i] = diagonal[i] * x[i]
+    for i in range(len(x)):
+        own = x[i]
+        total = 0.0
+        for k in range(indptr[i], indptr[i + 1]):
+            j = indices[k]
+            total += data[k] * x[j]
+            out[j] += data[k] * own
+        out[i] += total

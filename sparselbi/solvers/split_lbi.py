@@ -417,12 +417,10 @@ class _Reduced:
 
     def _trace(self, path):
         reduced = self.reduced
-        # Between knots a split coefficient bends at its events; the coefficients then
-        # bend with it, so that these times become knots.
-        times = path.events["t"]
-        knots = np.unique(
-            np.concatenate([path.knots, times.clip(*path.knots[[0, -1]])])
-        )
+        # Between knots a split coefficient bends at its events, and the coefficients bend
+        # with it: these times become knots, read from the path within its tolerance.
+        times = path.events["t"].clip(*path.knots[[0, -1]])
+        knots = np.unique(np.concatenate([path.knots, times]))
         splits, _ = path.coefs_at(knots)
         splits = reduced.fold(splits)
         events = path.events.copy()
@@ -448,6 +446,7 @@ class _Reduced:
                     f"{MAX_ENTRIES:.3g}; {reduced.rule.lower()}"
                 ),
                 "n_anchors": path.info["n_anchors"],
+                "bends": ~np.isin(knots, path.knots),
             },
         )
 

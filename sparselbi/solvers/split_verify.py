@@ -16,7 +16,8 @@ def verify_split_path(path, problem):
 
     All numbers are dimensionless: 0 for a perfect path, rounding for a correct one.
     Slopes ``(D coef - split) / nu`` are relative to the largest one of the null model
-    (so that thresholds and t0 are the units), split coefficients to the largest so far,
+    (so that thresholds and t0 are the units), split coefficients to the largest so far
+    (at least a thousandth of ``kappa_raw``), coefficients to the largest so far, and
     gradients to the largest gradient of the loss at coef = 0.
 
     Parameters
@@ -46,6 +47,8 @@ def verify_split_path(path, problem):
 
         and for the others, which are iterated again step by step, ``split_error`` and
         ``coef_error``: deviation from the iterates, linear in the dual between two.
+        They are NaN at knots that were only added because a row enters or leaves there
+        (``path.info["bends"]``); those lie on the straight lines between the others.
 
     Notes
     -----
@@ -141,7 +144,10 @@ def _verify_steps(path, split, coefs, intercepts, splits):
     joint = path.method == "split_lbi_joint"
     walk = (_JointWalk if joint else _EliminatedWalk)(path, split, coefs, intercepts)
     found = np.zeros((3, len(path)))
-    top_split = top_coef = _TINY
+    # A row at its threshold has a split coefficient of kappa times rounding.
+    top_split, top_coef = 1e-3 * path.kappa_raw, _TINY
+    if path.step_size is None:
+        top_split = 1.0
     for k, knot in enumerate(path.knots):
         coef, dual, target = walk.at(knot)
         top_split = max(top_split, np.abs(target).max(initial=0.0))
@@ -152,6 +158,7 @@ def _verify_steps(path, split, coefs, intercepts, splits):
             np.abs(splits[k] - target).max(initial=0.0) / top_split,
             np.abs(coefs[k] - coef).max(initial=0.0) / top_coef,
         )
+    found[1:, path.info.get("bends", np.zeros(len(path), dtype=bool))] = np.nan
     names = "dual_violation", "split_error", "coef_error"
     columns = dict(zip(names, found, strict=True))
     if not joint:
