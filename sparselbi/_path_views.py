@@ -157,7 +157,10 @@ def html_text(path: RegularizationPath) -> str:
 
 
 def summary(
-    path: RegularizationPath, max_rows: int, mark: Mapping[str, float] | None = None
+    path: RegularizationPath,
+    max_rows: int,
+    mark: Mapping[str, float] | None = None,
+    unit: str = "features",
 ) -> str:
     nonzero = path._nonzero(path.active_coefs)
     rank = np.empty(path.n_features, dtype=np.int64)
@@ -193,7 +196,7 @@ def summary(
     title = (
         f"{path.method} path: {path.loss.name} loss, {path.penalty.name} penalty, "
         f"{path.n_samples:g} samples\n{len(path.active_features)} of "
-        f"{path.n_features} features active, {len(path)} knots with {path._range()}"
+        f"{path.n_features} {unit} active, {len(path)} knots with {path._range()}"
         + (f", ended by {path.status!r}" if path.status else "")
     )
     always = {*marks, len(path) - 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
+from . import _path_views
 from .path import PathPoint, RegularizationPath, _read_only
 from .penalties.kernel_spaces import project
 from .penalties.transforms import Transform
@@ -340,6 +342,22 @@ class SplitPath(RegularizationPath):
 
         return verify_split_path(self, self._problem(X, y, sample_weight))
 
+    def _plain(self, coefs: Any, intercepts: Any, **changes: Any) -> RegularizationPath:
+        """These coefficients as a path without split ones, constant between knots."""
+        names = [part.name for part in dataclasses.fields(RegularizationPath)]
+        fields = {name: getattr(self, name) for name in names}
+        fields |= {"active_coefs": coefs, "intercepts": intercepts}
+        fields |= {"interpolation": "constant"}
+        return RegularizationPath(**(fields | changes))
+
+    def __repr__(self) -> str:
+        return (
+            f"SplitPath(method={self.method!r}, loss={self.loss.name!r}, "
+            f"D={self.D.kind!r} of shape {self.D.shape}, {len(self)} knots with "
+            f"{self._range()}, {len(self.split.active_features)} of {self.D.n_rows} "
+            f"rows active, status={self.status!r})"
+        )
+
     def summary(self, max_rows: int = 20, mark: Any = None) -> str:
         """A table of the knots at which the set of active rows changes.
 
@@ -348,4 +366,7 @@ class SplitPath(RegularizationPath):
         table = self.split
         if self.deviance is not None:
             table = dataclasses.replace(table, deviance=self.deviance)
-        return table.summary(max_rows, mark)
+        return _path_views.summary(table, max_rows, mark, unit="rows of D")
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.summary(8))}</pre>"

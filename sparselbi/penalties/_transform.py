@@ -43,8 +43,9 @@ class Transform:
         Rows with the same label are zero or nonzero together.
     row_names : tuple of str, optional
     grid : dict, optional
-        For kind "grid": ``shape`` of the grid and ``mask``, the kept pixels as a bool
-        ndarray, or None if all are kept. Features are kept pixels in C order.
+        How features are laid out, for displays: ``shape`` of the grid and ``mask``, the
+        kept pixels as a bool ndarray, or None if all are kept. Features are kept pixels
+        in C order. It says nothing about the rows, except for kind "grid".
     order : int, optional
         For kind "differences".
     """
@@ -237,11 +238,12 @@ class Transform:
             "graph" if self.is_graph else kind,
             groups=None if self.groups is None else self.groups[keep],
             row_names=None if names is None else tuple(names[k] for k in keep),
+            grid=self.grid,
         )
 
     def __repr__(self) -> str:
         what = self.kind
-        if self.grid is not None:
+        if self.grid is not None and self.kind in ("grid", "wavelet"):
             what += " " + " x ".join(map(str, self.grid["shape"]))
             what += "" if self.grid["mask"] is None else " with mask"
         if self.order is not None:

@@ -14,16 +14,17 @@ differences of order k       discrete splines of degree k - 1, as B-splines with
                              knot at each active row: well conditioned, O(p k).
 orthonormal (wavelet)        spanned by the active rows.
 any other                    singular vectors of blocks of inactive rows that share
-                             columns, of all of D once, or, for large D,
-                             projection by LSMR.
+                             columns; of all of D, found once, where blocks are
+                             large; projection by LSMR where D is.
 ============================ ==================================================
 """
 
 from __future__ import annotations
 
 import weakref
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import linalg, sparse
@@ -39,20 +40,28 @@ from ._kernel_blocks import (
 )
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from .transforms import Transform
 
-__all__ = ["Decomposition", "KernelSpaces", "basis", "decompose", "dimension"]
-__all__ += ["kernel_spaces", "project"]
+__all__ = [
+    "Decomposition",
+    "KernelSpaces",
+    "basis",
+    "decompose",
+    "dimension",
+    "kernel_spaces",
+    "project",
+]
 
 # Multiplications, min(m, p)^2 max(m, p), up to which singular vectors of a block are
 # computed for each set of rows, and, at most, for all of D or for a single set.
 _CHEAP = 1e8
 _AFFORDABLE = 3e10
+_EPS = np.finfo(np.float64).eps
 
 
-def project(D, active, coef):
+def project(D: Transform, active: ArrayLike, coef: ArrayLike) -> NDArray[np.float64]:
     """Return the point of ker D_{S^c} that is closest to some coefficients.
 
     Parameters
@@ -72,26 +81,33 @@ def project(D, active, coef):
     ValueError
         If a shape does not fit.
     ArithmeticError
-        If D is too large for a factorization and so ill-conditioned that the iterative
-        projection does not converge.
+        If D is too large for a factorization, and so ill-conditioned that the
+        iterative projection does not converge.
     """
     return kernel_spaces(D).project(active, coef)
 
 
-def dimension(D, active):
+def dimension(D: Transform, active: ArrayLike) -> int | None:
     """Return the dimension of ker D_{S^c}, or None where it cannot be decided.
 
     It is counted for graphs and for D of full row rank (p minus the number of inactive
-    rows), and a numerical rank otherwise. A D that is too large for that has None.
-    Parameters as in `project`.
+    rows), and a numerical rank otherwise; None if D is too large for that.
+
+    Parameters
+    ----------
+    D, active
+        As in `project`.
     """
     return kernel_spaces(D).dimension(active)
 
 
-def basis(D, active):
+def basis(D: Transform, active: ArrayLike) -> Any:
     """Return linearly independent columns that span ker D_{S^c}.
 
-    Parameters as in `project`.
+    Parameters
+    ----------
+    D, active
+        As in `project`.
 
     Returns
     -------
@@ -103,22 +119,22 @@ def basis(D, active):
     Raises
     ------
     ValueError
-        If the dimension cannot be decided, because D is too large.
+        If the dimension cannot be decided, or the basis is too large.
     """
     return kernel_spaces(D).basis(active)
 
 
 @dataclass(frozen=True, eq=False)
 class Decomposition:
-    """Coefficients as the sum of a strong, a weak and a null part.
+    """Coefficients as the sum of a strong, a weak and a null part, up to rounding.
 
     Attributes
     ----------
     strong : ndarray of shape (..., p)
         Projection onto ker D_{S^c}: what the support of the split coefficients tells.
     weak, null : ndarray of shape (..., p)
-        The rest, orthogonal to ``strong``: entries above the threshold are weak signals
-        (good for prediction), the others are nulls.
+        The rest, which is orthogonal to ``strong``. Entries above the threshold are
+        weak signals, good for prediction; the others are nulls.
     threshold : float
         Entries of the rest with at most this absolute value are in ``null``.
     """
@@ -134,7 +150,14 @@ class Decomposition:
         return self.weak + self.null
 
 
-def decompose(D, active, coef, *, null_threshold=None, null_quantile=0.5):
+def decompose(
+    D: Transform,
+    active: ArrayLike,
+    coef: ArrayLike,
+    *,
+    null_threshold: float | None = None,
+    null_quantile: float = 0.5,
+) -> Decomposition:
     """Split coefficients into strong, weak and null parts.
 
     Parameters
@@ -145,12 +168,17 @@ def decompose(D, active, coef, *, null_threshold=None, null_quantile=0.5):
         In units of the coefficients: entries of the rest up to it are nulls.
     null_quantile : float in [0, 1], default=0.5
         Without a `null_threshold`: this share of the nonzero entries of the rest, those
-        of least absolute value, are nulls. Which signals are weak and which are none is
-        a matter of choice; no property of the path decides it.
+        of least absolute value, are nulls. Where weak signals end is a choice of the
+        user; nothing on the path decides it.
 
     Returns
     -------
     Decomposition
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, or the threshold or quantile is out of range.
 
     References
     ----------
@@ -161,6 +189,8 @@ def decompose(D, active, coef, *, null_threshold=None, null_quantile=0.5):
     coef = np.asarray(coef, dtype=np.float64)
     strong = project(D, active, coef)
     rest = coef - strong
+    # Where the projection changes nothing, rounding is no weak signal.
+    rest[np.abs(rest) <= 8 * _EPS * np.abs(coef).max(initial=0.0)] = 0.0
     size = np.abs(rest)
     if null_threshold is not None:
         threshold = float(null_threshold)
@@ -175,26 +205,26 @@ def decompose(D, active, coef, *, null_threshold=None, null_quantile=0.5):
                 f"null_quantile={null_quantile!r} must be between 0 and 1: the share "
                 "of the entries outside the strong part that count as null."
             )
-        there = np.sort(size[size > _rounding(coef)])
-        n_null = int(np.floor(null_quantile * len(there)))
-        threshold = float(there[n_null - 1]) if n_null else 0.0
+        nonzero = np.sort(size[size > 0])
+        n_null = int(np.floor(null_quantile * len(nonzero)))
+        threshold = float(nonzero[n_null - 1]) if n_null else 0.0
     is_weak = size > threshold
-    weak = np.where(is_weak, rest, 0.0)
-    return Decomposition(strong, weak, np.where(is_weak, 0.0, rest), threshold)
+    weak, null = np.where(is_weak, rest, 0.0), np.where(is_weak, 0.0, rest)
+    return Decomposition(strong, weak, null, threshold)
 
 
 def kernel_spaces(D: Transform) -> KernelSpaces:
-    """Return the spaces of D; kept as long as D lives, since many sets share work."""
-    spaces = _KNOWN.get(D)
+    """Return the spaces of D; they are kept as long as D lives."""
+    spaces = _known.get(D)
     if spaces is None:
-        spaces = _KNOWN[D] = _representation(D)(D)
+        spaces = _known[D] = _representation(D)(D)
     return spaces
 
 
-_KNOWN: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+_known: weakref.WeakKeyDictionary[Any, KernelSpaces] = weakref.WeakKeyDictionary()
 
 
-def _representation(D):
+def _representation(D: Transform) -> type[KernelSpaces]:
     if D.is_graph:
         return _Pieces
     if D.kind == "differences":
@@ -204,25 +234,28 @@ def _representation(D):
     return _General
 
 
-def _rounding(coef):
-    """Size below which a difference of coefficients is only rounding."""
-    return 8 * np.finfo(np.float64).eps * np.abs(coef).max(initial=0.0)
+class KernelSpaces(ABC):
+    """The spaces ker D_{S^c} of one D, for sets S given as masks of its rows.
 
+    Of the last set, what was computed is kept: asking for its projection, dimension and
+    basis costs little more than one of them.
+    """
 
-class KernelSpaces:
-    """The spaces ker D_{S^c} of one D; what the last set S needed is kept."""
-
-    def __init__(self, D):
-        # The spaces are kept with D: a reference back would keep both for ever.
+    def __init__(self, D: Transform) -> None:
+        # Kept with D as a weak key: a reference back would keep both for ever.
         self._D = weakref.ref(D)
         self.n_rows, self.n_features = D.shape
-        self._key, self._found = None, None
+        self._key: bytes | None = None
+        self._found: Any = None
 
     @property
-    def D(self):
-        return self._D()
+    def D(self) -> Transform:
+        D = self._D()
+        assert D is not None
+        return D
 
-    def project(self, active, coef):
+    def project(self, active: ArrayLike, coef: ArrayLike) -> NDArray[np.float64]:
+        """See `sparselbi.penalties.kernel_spaces.project`."""
         active = self._checked(active)
         coef = np.asarray(coef, dtype=np.float64)
         if coef.shape[-1:] != (self.n_features,):
@@ -233,17 +266,40 @@ class KernelSpaces:
         flat = coef.reshape(-1, self.n_features)
         return self._project(active, flat).reshape(coef.shape)
 
-    def dimension(self, active):
+    def dimension(self, active: ArrayLike) -> int | None:
+        """See `sparselbi.penalties.kernel_spaces.dimension`."""
         return self._dimension(self._checked(active))
 
-    def basis(self, active):
+    def basis(self, active: ArrayLike) -> Any:
+        """See `sparselbi.penalties.kernel_spaces.basis`."""
         return self._basis(self._checked(active))
 
-    def key(self, active):
-        """Bytes that are equal for sets with the same space, as far as is known."""
+    def key(self, active: ArrayLike) -> bytes:
+        """Bytes that are equal only for sets with the same space."""
         return np.packbits(self._checked(active)).tobytes()
 
-    def _checked(self, active):
+    @abstractmethod
+    def _find(self, active: NDArray[np.bool_]) -> Any:
+        """What all questions about a set need."""
+
+    @abstractmethod
+    def _project(self, active: NDArray[np.bool_], coef: Any) -> NDArray[np.float64]:
+        """Project rows of coefficients, (k, n_features)."""
+
+    @abstractmethod
+    def _dimension(self, active: NDArray[np.bool_]) -> int | None: ...
+
+    @abstractmethod
+    def _basis(self, active: NDArray[np.bool_]) -> Any: ...
+
+    def _kept(self, active: NDArray[np.bool_]) -> Any:
+        key = np.packbits(active).tobytes()
+        if key != self._key:
+            self._found = self._find(active)
+            self._key = key
+        return self._found
+
+    def _checked(self, active: ArrayLike) -> NDArray[np.bool_]:
         active = np.asarray(active)
         if active.shape != (self.n_rows,) or active.dtype != bool:
             raise ValueError(
@@ -252,26 +308,19 @@ class KernelSpaces:
             )
         return active
 
-    def _kept(self, active):
-        """What `_find` says about a set of rows; asked again, it is not recomputed."""
-        key = np.packbits(active).tobytes()
-        if key != self._key:
-            self._found = self._find(active)
-            self._key = key
-        return self._found
-
 
 class _Pieces(KernelSpaces):
     """Graphs: constant on each component of the inactive edges."""
 
-    def _find(self, active):
+    def _find(self, active: NDArray[np.bool_]) -> Any:
         n_pieces, labels = self.D.components(~active)
         return n_pieces, labels, np.flatnonzero(labels >= 0)
 
-    def key(self, active):
-        return self._kept(self._checked(active))[1].tobytes()
+    def key(self, active: ArrayLike) -> bytes:
+        # Labels are in order of the first feature: same pieces, same labels.
+        return bytes(self._kept(self._checked(active))[1].tobytes())
 
-    def _project(self, active, coef):
+    def _project(self, active: NDArray[np.bool_], coef: Any) -> NDArray[np.float64]:
         n_pieces, labels, free = self._kept(active)
         labels = labels[free]
         count = np.bincount(labels, minlength=n_pieces)
@@ -283,10 +332,10 @@ class _Pieces(KernelSpaces):
             result[free] = mean[labels]
         return out
 
-    def _dimension(self, active):
-        return self._kept(active)[0]
+    def _dimension(self, active: NDArray[np.bool_]) -> int:
+        return int(self._kept(active)[0])
 
-    def _basis(self, active):
+    def _basis(self, active: NDArray[np.bool_]) -> Any:
         n_pieces, labels, free = self._kept(active)
         return sparse.csc_array(
             (np.ones(len(free)), (free, labels[free])),
@@ -300,74 +349,80 @@ class _Splines(KernelSpaces):
     Row s has the coefficients s, ..., s + k. The B-spline with the integer knots
     ``t_i < ... < t_{i+k}`` is the divided difference in t of the truncated factorial
     ``(x - t)(x - t - 1)...(x - t - k + 2)`` for ``x >= t``, whose k-th difference is
-    zero except at row ``s = t - 1``. Leibniz' rule gives the recursion used here, a sum
-    of nonnegative terms, as for polynomial splines (de Boor).
+    zero except in row ``s = t - 1``. Leibniz' rule gives a recursion over k that only
+    adds nonnegative terms, as for polynomial splines.
+
+    References
+    ----------
+    Schumaker, L. L. (2007). Spline Functions: Basic Theory, 3rd edition, section 8.5.
     """
 
-    def _find(self, active):
-        p, k = self.n_features, self.D.order
+    def _find(self, active: NDArray[np.bool_]) -> Any:
+        p, k = self.n_features, self._order
         inner = np.flatnonzero(active) + 1
         knots = np.concatenate([np.arange(1 - k, 1), inner, np.arange(p - k, p) + 1])
         x = np.arange(p)
         last = np.searchsorted(knots, x, side="right") - 1
-        # Row j: the spline that starts j knots before the one before x.
+        # values[j]: the spline whose first knot is j before the last one up to x.
         values = np.zeros((k, p))
         values[0] = 1.0 / (knots[last + 1] - knots[last])
         for order in range(2, k + 1):
-            at = x - order + 2
-            old = values.copy()
+            at, lower = x - order + 2, values.copy()
             for j in range(order):
-                start = last - j
-                # Indices outside belong to splines that are zero in the range of x.
-                low = knots[np.maximum(start, 0)]
-                high = knots[np.minimum(start + order, len(knots) - 1)]
-                rising = (at - low) * old[j] if j < order - 1 else 0.0
-                falling = (high - at) * old[j - 1] if j > 0 else 0.0
+                # Indices outside belong to splines that are zero at x.
+                low = knots[np.maximum(last - j, 0)]
+                high = knots[np.minimum(last - j + order, len(knots) - 1)]
+                rising = (at - low) * lower[j] if j < order - 1 else 0.0
+                falling = (high - at) * lower[j - 1] if j > 0 else 0.0
                 values[j] = (rising + falling) / (high - low)
-        n_splines = len(knots) - k
         columns = last - np.arange(k)[:, None]
-        inside = (columns >= 0) & (columns < n_splines) & (values != 0)
+        inside = (columns >= 0) & (columns < len(knots) - k) & (values != 0)
         rows = np.broadcast_to(x, (k, p))[inside]
-        matrix = sparse.csc_array(
-            (values[inside], (rows, columns[inside])), shape=(p, n_splines)
+        splines = sparse.csc_array(
+            (values[inside], (rows, columns[inside])), shape=(p, len(knots) - k)
         )
-        length = np.sqrt(matrix.multiply(matrix).sum(axis=0))
-        return sparse.csc_array(matrix @ sparse.diags_array(1 / length))
+        length = np.sqrt(splines.multiply(splines).sum(axis=0))
+        return sparse.csc_array(splines @ sparse.diags_array(1 / length))
 
-    def _project(self, active, coef):
+    @property
+    def _order(self) -> int:
+        return self.D.order or 1
+
+    def _project(self, active: NDArray[np.bool_], coef: Any) -> NDArray[np.float64]:
         splines = self._kept(active)
-        k = self.D.order
-        gram = sparse.dia_array(splines.T @ splines)
-        band = np.zeros((k, gram.shape[0]))
-        for j in range(min(k, gram.shape[0])):
-            band[j, : gram.shape[0] - j] = gram.diagonal(-j)
+        normal = sparse.csc_array(splines.T @ splines)
+        n_splines = normal.shape[0]
+        band = np.zeros((min(self._order, n_splines), n_splines))
+        for j in range(len(band)):
+            band[j, : n_splines - j] = normal.diagonal(-j)
         factor = linalg.cholesky_banded(band, lower=True)
         out = np.zeros_like(coef)
-        rest = coef
         for _ in range(2):  # the second time refines
-            amount = linalg.cho_solve_banded((factor, True), splines.T @ rest.T)
-            out += (splines @ amount).T
-            rest = coef - out
+            rest = splines.T @ (coef - out).T
+            out += (splines @ linalg.cho_solve_banded((factor, True), rest)).T
         return out
 
-    def _dimension(self, active):
-        return self.D.order + int(active.sum())
+    def _dimension(self, active: NDArray[np.bool_]) -> int:
+        return self._order + int(active.sum())
 
-    def _basis(self, active):
+    def _basis(self, active: NDArray[np.bool_]) -> Any:
         return self._kept(active)
 
 
 class _Orthonormal(KernelSpaces):
     """Square D with orthonormal rows: the active rows span the space."""
 
-    def _project(self, active, coef):
+    def _find(self, active: NDArray[np.bool_]) -> Any:
+        return np.flatnonzero(active)
+
+    def _project(self, active: NDArray[np.bool_], coef: Any) -> NDArray[np.float64]:
         return self.D.rdot(np.where(active, self.D.dot(coef), 0.0))
 
-    def _dimension(self, active):
+    def _dimension(self, active: NDArray[np.bool_]) -> int:
         return int(active.sum())
 
-    def _basis(self, active):
-        rows = np.flatnonzero(active)
+    def _basis(self, active: NDArray[np.bool_]) -> Any:
+        rows = self._kept(active)
         if sparse.issparse(self.D.matrix):
             return sparse.csc_array(self.D.matrix[rows].T)
         unit = np.zeros((len(rows), self.n_rows))
@@ -382,7 +437,7 @@ class _General(KernelSpaces):
     of the units of the rows.
     """
 
-    def __init__(self, D):
+    def __init__(self, D: Transform) -> None:
         super().__init__(D)
         matrix = D.matrix
         self._is_affordable = cost(*D.shape) <= _AFFORDABLE
@@ -393,20 +448,20 @@ class _General(KernelSpaces):
             matrix = sparse.csr_array(sparse.diags_array(1 / length) @ matrix)
         elif isinstance(matrix, np.ndarray):
             matrix = matrix / np.linalg.norm(matrix, axis=1)[:, None]
-        self._matrix, self._shared = matrix, None
+        self._matrix = matrix
+        self._shared: SharedBlocks | None = None
 
-    def _find(self, active):
+    def _find(self, active: NDArray[np.bool_]) -> Any:
         """Free features, and (features, block) pairs; other features are zero."""
         rows = np.flatnonzero(~active)
         everything, nothing = np.arange(self.n_features), np.zeros(0, dtype=np.intp)
         if not len(rows):
             return everything, []
         if isinstance(self._matrix, LinearOperator):
-            block = LargeBlock(InactiveRows(self._matrix, rows), False)
-            return nothing, [(everything, block)]
-        if not sparse.issparse(self._matrix):
-            free, parts = nothing, [(everything, np.arange(len(rows)))]
-        else:
+            inactive = InactiveRows(self._matrix, rows)
+            return nothing, [(everything, LargeBlock(inactive, False))]
+        free, parts = nothing, [(everything, np.arange(len(rows)))]
+        if sparse.issparse(self._matrix):
             free, parts = independent_parts(self._matrix[rows])
         hardest = max((cost(len(r), len(c)) for c, r in parts), default=0.0)
         if hardest > _CHEAP and self._is_affordable:
@@ -415,7 +470,7 @@ class _General(KernelSpaces):
             return nothing, [(everything, self._shared.block(active))]
         return free, [(c, self._block(rows[r], c)) for c, r in parts]
 
-    def _block(self, rows, columns):
+    def _block(self, rows: Any, columns: Any) -> Any:
         part = self._matrix[rows]
         if len(columns) < self.n_features:
             part = part[:, columns]
@@ -423,7 +478,7 @@ class _General(KernelSpaces):
             return DenseBlock(_dense(part))
         return LargeBlock(part, bool(self.D.full_row_rank))
 
-    def _project(self, active, coef):
+    def _project(self, active: NDArray[np.bool_], coef: Any) -> NDArray[np.float64]:
         free, blocks = self._kept(active)
         out = np.zeros_like(coef)
         out[:, free] = coef[:, free]
@@ -431,14 +486,14 @@ class _General(KernelSpaces):
             out[:, columns] = block.project(coef[:, columns])
         return out
 
-    def _dimension(self, active):
+    def _dimension(self, active: NDArray[np.bool_]) -> int | None:
         if self.D.full_row_rank:
             return self.n_features - int((~active).sum())
         free, blocks = self._kept(active)
         dimensions = [block.dimension for _, block in blocks]
         return None if None in dimensions else len(free) + sum(dimensions)
 
-    def _basis(self, active):
+    def _basis(self, active: NDArray[np.bool_]) -> Any:
         free, blocks = self._kept(active)
         if len(blocks) == 1 and len(blocks[0][0]) == self.n_features:
             return blocks[0][1].basis()
@@ -449,7 +504,7 @@ class _General(KernelSpaces):
         )
 
 
-def _spread(rows, columns, n_features):
+def _spread(rows: Any, columns: Any, n_features: int) -> Any:
     """Put the rows of a small matrix where they belong."""
     part = sparse.coo_array(columns)
     return sparse.csc_array(
@@ -457,5 +512,5 @@ def _spread(rows, columns, n_features):
     )
 
 
-def _dense(matrix):
+def _dense(matrix: Any) -> Any:
     return matrix.toarray() if sparse.issparse(matrix) else matrix

@@ -342,7 +342,11 @@ def stack(*transforms: Any, factors: Any = None) -> Transform:
     else:
         matrix = np.vstack(blocks)
     transform = Transform(
-        matrix, "stack", groups=_stack_groups(parts), row_names=_stack_names(parts)
+        matrix,
+        "stack",
+        groups=_stack_groups(parts),
+        row_names=_stack_names(parts),
+        grid=_common_grid(parts),
     )
     if sum(not part.is_orthonormal for part in parts) <= 1:
         # Orthonormal parts add the same number to every eigenvalue of D'D.
@@ -404,9 +408,14 @@ def wavelet(shape: Any, wavelet: str = "db2", level: int | None = None) -> Trans
     ----------
     .. [1] I. Daubechies (1992). Ten Lectures on Wavelets. SIAM.
     """
-    operator = WaveletOperator(check_shape(shape), wavelet, level)
+    shape = check_shape(shape)
+    operator = WaveletOperator(shape, wavelet, level)
     small = operator.shape[1] <= WAVELET_MATRIX
-    return Transform(operator.to_matrix() if small else operator, "wavelet")
+    return Transform(
+        operator.to_matrix() if small else operator,
+        "wavelet",
+        grid={"shape": shape, "mask": None},
+    )
 
 
 def _is_name(D: Any) -> bool:
@@ -433,3 +442,12 @@ def _stack_names(parts: list[Transform]) -> tuple[str, ...] | None:
     for part in parts:
         names += part.row_names or [f"{part.kind} {k}" for k in range(part.n_rows)]
     return tuple(names)
+
+
+def _common_grid(parts: list[Transform]) -> dict[str, Any] | None:
+    grids = [part.grid for part in parts if part.grid is not None]
+    for grid in grids[1:]:
+        same = np.array_equal(grid["mask"], grids[0]["mask"])
+        if grid["shape"] != grids[0]["shape"] or not same:
+            return None
+    return grids[0] if grids else None

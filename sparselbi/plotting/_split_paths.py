@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from ._layout import panels
+from ._layout import panels, set_log_axis, shortened
 from ._points import rule_name
 
 if TYPE_CHECKING:
@@ -43,7 +43,9 @@ def named_knots(path: SplitPath, knots: Any) -> dict[str, float]:
     `knots` is a number, a Selection, a sequence of these, or a dict with names.
     """
     if isinstance(knots, Mapping):
-        pairs = [(str(name), getattr(knot, "knot", knot)) for name, knot in knots.items()]
+        pairs = [
+            (str(name), getattr(knot, "knot", knot)) for name, knot in knots.items()
+        ]
     else:
         one = hasattr(knots, "knot") or np.ndim(knots) == 0
         pairs = []
@@ -64,17 +66,24 @@ def named_knots(path: SplitPath, knots: Any) -> dict[str, float]:
 
 def knot_title(path: SplitPath, name: str, t: float) -> str:
     """Name of a point, its t, and how many pieces or active rows there are."""
-    where = "" if name.startswith("t = ") or ", t = " in name else f", t = {number(t)}"
-    return f"{name}{where}: {piece_count(path, t)}"
+    *first, count = knot_lines(path, name, t)
+    return f"{', '.join(first)}: {count}"
+
+
+def knot_lines(path: SplitPath, name: str, t: float) -> list[str]:
+    """The same as a list, for titles with several lines."""
+    has_t = name.startswith("t = ") or ", t = " in name
+    where = [] if has_t else [f"t = {number(t)}"]
+    return [shortened(name), *where, piece_count(path, t)]
 
 
 def piece_count(path: SplitPath, t: float) -> str:
     """The number of pieces of a graph, or of active rows of another D."""
     if path.D.is_graph:
         n = n_pieces(path.pieces(t))
-        return f"{n} piece{'' if n == 1 else 's'}"
+        return f"{n:,} piece{'' if n == 1 else 's'}"
     n = int(path.active_rows(t).sum())
-    return f"{n} active row{'' if n == 1 else 's'}"
+    return f"{n:,} active row{'' if n == 1 else 's'}"
 
 
 def n_pieces(labels: NDArray[np.int64]) -> int:
@@ -161,3 +170,29 @@ def share_limits(axes: Sequence[Axes], which: str) -> None:
     limits = np.array([getattr(ax, f"get_{which}lim")() for ax in axes])
     for ax in axes:
         getattr(ax, f"set_{which}lim")(limits[:, 0].min(), limits[:, 1].max())
+
+
+def set_time_axis(ax: Axes) -> None:
+    """A logarithmic axis of t; long numbers are written as 20k, 3M."""
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
+    set_log_axis(ax)
+    low, high = ax.get_xlim()
+    if high >= 1e4:
+        subs = (1, 2, 5) if high < 3000 * low else (1,)
+        ax.xaxis.set_major_locator(LogLocator(subs=subs))
+        ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+        ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def set_log_heights(ax: Axes) -> None:
+    """A logarithmic vertical axis with plain numbers, several of them."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    subs = (1, 1.5, 2, 3, 5) if high < 8 * low else (1, 2, 5)
+    if high < 3000 * low:
+        ax.yaxis.set_major_locator(LogLocator(subs=subs))
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter(NullFormatter())

@@ -116,7 +116,9 @@ class ItemGraphDisplay:
     arrows_: dict[tuple[int, int], Any]
     hidden_ties_: dict[tuple[int, int], Any]
 
-    def __init__(self, path: SplitPath, knot: Any, *, output: int | None = None) -> None:
+    def __init__(
+        self, path: SplitPath, knot: Any, *, output: int | None = None
+    ) -> None:
         self.path = check_split_path(path)
         if not path.D.is_graph or path.D.kind == "identity":
             raise ValueError(
@@ -263,7 +265,9 @@ class ItemGraphDisplay:
         self.scores_[np.abs(self.scores_) < 1e-10 * self._size] = 0.0
         pieces = [np.flatnonzero(labels == i) for i in np.unique(labels)]
         pieces.sort(key=lambda items: (-self.scores_[items[0]], items[0]))
-        self.levels_ = [items[np.argsort(-dense[items], kind="stable")] for items in pieces]
+        self.levels_ = [
+            items[np.argsort(-dense[items], kind="stable")] for items in pieces
+        ]
         self._level = np.empty(path.n_features, dtype=np.int64)
         for k, items in enumerate(self.levels_):
             self._level[items] = k
@@ -322,12 +326,13 @@ class ItemGraphDisplay:
         rows, heights = self._rows(widths, room[0])
         shrink = min(1.0, room[1] / heights.sum())
         # Heights by score, as far as levels keep apart.
-        reach = np.ptp(values) or 1.0
-        share = (np.array(values) - min(values)) / reach
+        reach = np.ptp(values)
+        share = (np.array(values) - min(values)) / reach if reach else np.array([0.5])
         wanted = heights[-1] / 2 + share * (room[1] - (heights[0] + heights[-1]) / 2)
-        centers = spread_out(wanted * 1.0, heights * shrink, 0.0, room[1])
+        centers = spread_out(wanted, heights * shrink, 0.0, room[1])
         ax.set(xlim=(0.0, room[0]), ylim=(0.0, room[1]))
-        ax.set_yticks(centers, labels)
+        written = _apart(centers, 1.2 * FONT_SIZE)
+        ax.set_yticks(centers[written], [labels[k] for k in written])
         self.positions_ = np.empty((self.path.n_features, 2))
         step = (self._box_height() + _ROWS) * shrink
         for center, lines in zip(centers, rows, strict=True):
@@ -464,7 +469,9 @@ class ItemGraphDisplay:
     def _draw_legend(self, ax: Axes, pairs: Any) -> None:
         from matplotlib.lines import Line2D
 
-        tied = [d for (i, j), d in self._edges.items() if self._level[i] == self._level[j]]
+        tied = [
+            d for (i, j), d in self._edges.items() if self._level[i] == self._level[j]
+        ]
         handles = []
         if pairs:
             arrow = {"marker": "v", "ms": 4, "markevery": [1]} if self._named else {}
@@ -481,7 +488,9 @@ class ItemGraphDisplay:
 
     def _draw_network(self, ax: Any, layout: Any) -> Axes:
         n_items = self.path.n_features
-        self.positions_ = self._spring() if isinstance(layout, str) else np.array(layout)
+        self.positions_ = (
+            self._spring() if isinstance(layout, str) else np.array(layout)
+        )
         if self.positions_.shape != (n_items, 2):
             raise ValueError(
                 f"layout has shape {self.positions_.shape}; positions of the {n_items} "
@@ -542,6 +551,15 @@ class ItemGraphDisplay:
         )
         found: Mapping[int, Any] = networkx.spring_layout(graph, seed=0, iterations=200)
         return np.array([found[j] for j in range(self.path.n_features)])
+
+
+def _apart(places: NDArray[np.float64], gap: float) -> list[int]:
+    """Indices of decreasing places that are at least `gap` apart, from the first on."""
+    kept = [0]
+    for k in range(1, len(places)):
+        if places[kept[-1]] - places[k] >= gap:
+            kept.append(k)
+    return kept
 
 
 def _legend(ax: Axes, handles: list[Any]) -> None:

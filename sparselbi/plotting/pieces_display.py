@@ -17,7 +17,6 @@ from ._layout import (
     label_ends,
     legend_below,
     panels,
-    set_log_axis,
     settle,
 )
 from ._points import check_selections, make_strip, mark_points, rule_name
@@ -28,6 +27,7 @@ from ._split_paths import (
     means,
     n_pieces,
     piece_count,
+    set_time_axis,
 )
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ class PiecesDisplay:
             panel.margins(x=0, y=0.07)
             panel.autoscale_view()
             if x == "log_t":
-                set_log_axis(panel)
+                set_time_axis(panel)
         self.lines_ = lines.reshape(path.coef_shape)
         axes[-1].set_xlabel("t")
         if is_fresh:
@@ -338,7 +338,9 @@ class PiecesDisplay:
         for r, i in enumerate(order[:top]):
             own = np.flatnonzero(self._reference == i)
             rank[own] = r
-            self.pieces_.append(np.sort(np.concatenate([self._members[k] for k in own])))
+            self.pieces_.append(
+                np.sort(np.concatenate([self._members[k] for k in own]))
+            )
         self._n_others = len(order) - len(self.pieces_)
         self._lengths, self._rank = lengths, rank
         # The largest lines are drawn last, and the smallest of very many not at all.
@@ -375,7 +377,8 @@ class PiecesDisplay:
         ax.add_collection(self.trunks_[output])
 
     def _name(self, features: NDArray[np.int64]) -> str:
-        if self.path.D.grid is not None and len(features) > 1:
+        grid = self.path.D.grid
+        if grid is not None and len(grid["shape"]) > 1 and len(features) > 1:
             return f"{len(features):,} features"
         return feature_list(self.path, features)
 

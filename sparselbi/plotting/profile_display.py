@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._estimators import path_and_selection
-from ._layout import FONT_SIZE, legend_below, settle, shortened
+from ._layout import FONT_SIZE, settle, shortened
 from ._split_paths import (
     DENSE,
     SPARSE,
     TRUTH,
     check_split_path,
+    knot_lines,
     knot_title,
     named_knots,
     panel_table,
@@ -294,7 +295,7 @@ class ProfileDisplay:
         if self.grid is None:
             found = self.path.D.grid or {"shape": (p,), "mask": None}
             mask, shape = found["mask"], found["shape"]
-        elif getattr(self.grid, "dtype", None) == bool:
+        elif isinstance(self.grid, np.ndarray) and self.grid.dtype == bool:
             mask, shape = self.grid, self.grid.shape
         shape = tuple(int(length) for length in np.atleast_1d(shape))
         size = math.prod(shape) if mask is None else int(np.sum(mask))
@@ -362,7 +363,7 @@ class ProfileDisplay:
                 (line,) = panel.plot(across[order], values[order], label=kind, **look)
                 self.lines_[kind][i, o] = line
             if not several or o == 0:
-                title = knot_title(self.path, shortened(name), t)
+                title = knot_title(self.path, name, t)
                 panel.set_title(title, loc="left", fontsize=FONT_SIZE, pad=3)
         self._finish_lines(axes, order)
         return axes
@@ -400,7 +401,6 @@ class ProfileDisplay:
                     order, names, rotation=angle, fontsize=min(FONT_SIZE, 8.0)
                 )
                 panel.set_xlabel("")
-        settle(axes[0, 0])
         handles = [lines[0, 0] for lines in self.lines_.values()]
         if len(handles) > 1:
             _legend_at_the_top(axes[0, -1], handles)
@@ -419,7 +419,10 @@ class ProfileDisplay:
         height = min(2.6, 9.0 / (n_across * sum(ratio)))
         height = max(height, 1.1 / min(ratio))
         widths = [height * r for r in ratio] * n_across
-        size = (sum(widths) + 0.15 * len(widths) + 1.3, (height + 0.3) * len(rows) + 0.6)
+        size = (
+            sum(widths) + 0.15 * len(widths) + 1.3,
+            (height + 0.3) * len(rows) + 0.6,
+        )
         axes = panel_table(ax, [height] * len(rows), widths, size)
         look = self._colors(center, limits, cmap)
         lead = (len(self.knots_), len(self._outputs), len(cuts))
@@ -455,7 +458,9 @@ class ProfileDisplay:
         With two axes: kinds below each other, knots (several outputs: outputs) beside
         each other. With three: knots and outputs below, kinds and cuts beside.
         """
-        names = [self._image_title(name) for name in self.knots_]
+        names = [
+            "\n".join(knot_lines(self.path, name, t)) for name, t in self.knots_.items()
+        ]
         kind_name = "class" if self.path.classes is not None else "output"
         outputs = [
             "" if o is None else f"{kind_name} {shortened(str(o), 15)}"
@@ -489,7 +494,7 @@ class ProfileDisplay:
                 for kind in self._which:
                     for o in range(len(outputs)):
                         table[len(rows), o] = kind, (i, o), 0
-                    rows.append(kind if len(names) == 1 else f"{kind}\n{name}")
+                    rows.append(f"{kind}\n{name}")
             for kind in fixed:
                 for o in range(len(outputs)):
                     table[len(rows), o] = kind, (o,), 0
@@ -507,10 +512,6 @@ class ProfileDisplay:
             if column == len(columns):
                 columns.append(kind)
         return table, list(self._which), columns, titles
-
-    def _image_title(self, name: str) -> str:
-        text = knot_title(self.path, shortened(name, 20), self.knots_[name])
-        return text.replace(", ", "\n", 1).replace(": ", "\n")
 
     def _cuts(self, slices: Any) -> list[Any]:
         """Pairs (axis, index); [None] for grids of two axes."""
@@ -580,8 +581,10 @@ _LOOKS: dict[str, dict[str, Any]] = {
 
 
 def _legend_at_the_top(ax: Axes, handles: Any) -> None:
-    """A legend in one line, on the right above the axes."""
-    ax.legend(
+    """A legend in one line above the axes on the right, above the title if need be."""
+    from matplotlib.transforms import offset_copy
+
+    legend = ax.legend(
         handles=handles,
         loc="lower right",
         bbox_to_anchor=(1.0, 1.0),
@@ -590,3 +593,8 @@ def _legend_at_the_top(ax: Axes, handles: Any) -> None:
         fontsize=FONT_SIZE,
         frameon=False,
     )
+    settle(ax)
+    title = ax.get_title(loc="left") and ax._left_title.get_window_extent()  # type: ignore[attr-defined]
+    if title and title.x1 > legend.get_window_extent().x0:
+        higher = offset_copy(ax.transAxes, ax.figure, y=15.0, units="points")
+        legend.set_bbox_to_anchor((1.0, 1.0), transform=higher)

@@ -19,7 +19,9 @@ _BLOCK = 5 * 10**7
 # A ridge this small, relative to the largest diagonal entry, only lets a singular
 # matrix be factored.
 _RIDGE = 1e-10
-# After so many steps of conjugate gradients the preconditioner is made anew.
+# Curvatures below this fraction of the largest one are rounding.
+_FLAT = 1e-13
+# Steps of conjugate gradients above which the preconditioner is poor.
 _MANY = 30
 # Gradients relative to the one at the start: reached, and as good as rounding allows.
 _TOLERANCE, _ACCEPTED = 1e-13, 1e-9
@@ -227,7 +229,7 @@ def _newton(objective):
     if problem.has_intercept_column:
         point[:, -1] = problem.null_intercept
     value, gradient, eta = objective.look(point)
-    start, first = value, float(np.abs(gradient).max(initial=0.0))
+    first = float(np.abs(gradient).max(initial=0.0))
     if first == 0.0:
         return point
     matrix = _preconditioner(objective, eta)
@@ -235,32 +237,22 @@ def _newton(objective):
     is_pure = False
     for _ in range(_MAX_ITER):
         size = float(np.abs(gradient).max())
-        if size <= _TOLERANCE * first:
+        found = None
+        if size > _TOLERANCE * first:
+            # Quadratic convergence, and no better than what is asked for.
+            tolerance = 0.0 if is_quadratic else min(0.1, size / first)
+            tolerance = max(tolerance, 0.1 * _TOLERANCE * first / size)
+            found = _step(objective, matrix, point, value, gradient, eta, tolerance)
+        if found is None:
             if is_pure:
                 break
             is_pure = True
             point = point - matrix.idle(point)
             value, gradient, eta = objective.look(point)
             continue
-        found = None
-        tolerance = _TOLERANCE if is_quadratic else min(0.1, size / first)
-        for kind in ("hessian", "majorant"):
-            step, n_steps = _conjugate_gradients(
-                objective.curvature(eta, kind), matrix, gradient, tolerance
-            )
-            if step is not None:
-                if len(step) > 1:
-                    step -= step.mean(axis=0)
-                found = _search(objective, point, value, gradient, step)
-            if n_steps > _MANY:
-                matrix.renew(eta)
-            if found is not None:
-                break
-        if found is None:
-            break
         point, (new, gradient, new_eta) = found
         if problem.loss.saturates:
-            _check_minimizer(problem, start, value, new, eta, new_eta)
+            _check_minimizer(problem, value, new, eta, new_eta)
         value, eta = new, new_eta
     size = float(np.abs(gradient).max())
     if not size <= _ACCEPTED * first:
@@ -270,6 +262,24 @@ def _newton(objective):
             "divide their columns by their size, or use another nu."
         )
     return point
+
+
+def _step(objective, matrix, point, value, gradient, eta, tolerance):
+    """The next point and what is seen there; None if no step is an improvement."""
+    # Where Newton's method fails (no curvature, no decrease) the majorant does not.
+    for kind in ("hessian", "majorant"):
+        step, is_poor = _conjugate_gradients(
+            objective.curvature(eta, kind), matrix, gradient, tolerance
+        )
+        if is_poor:
+            matrix.renew(eta)
+        if step is not None:
+            if len(step) > 1:
+                step -= step.mean(axis=0)
+            found = _search(objective, point, value, gradient, step)
+            if found is not None:
+                return found
+    return None
 
 
 def _search(objective, point, value, gradient, step):
@@ -289,14 +299,14 @@ def _search(objective, point, value, gradient, step):
     return None
 
 
-def _check_minimizer(problem, start, value, new_value, eta, new_eta):
+def _check_minimizer(problem, value, new_value, eta, new_eta):
     """Raise if the classes are separated, so that coefficients go to infinity."""
     change = (new_eta - eta)[:, problem.omega > 0]
     if len(change) > 1:  # a common shift of all classes changes nothing
         change = change - change.mean(axis=0)
     loss = mean_loss(problem.loss, problem.y, new_eta, problem.omega)
     stuck = value - new_value < _SEPARABLE * new_value and np.abs(change).max() > _FAR
-    if loss < _SEPARABLE * start or stuck:
+    if loss < _SEPARABLE * problem.null_loss or stuck:
         raise ValueError(
             "the coefficients have no minimizer: the classes are separated in a "
             "direction that no coupled row of D sees. Couple more rows (an earlier "
@@ -314,19 +324,19 @@ def _conjugate_gradients(product, matrix, right, tolerance):
     -------
     x : ndarray or None
         None if the first direction is flat.
-    n_steps : int
+    is_poor : bool
+        Whether the preconditioner should be made anew.
     """
     x = np.zeros_like(right)
     rest = right.copy()
     solved = matrix.solve(rest)
     direction = solved
-    size = start = length = float(np.vdot(rest, solved))
+    size = start = float(np.vdot(rest, solved))
     for k in range(1, _MAX_CG + 1):
         image = product(direction)
         curvature = float(np.vdot(direction, image))
-        # `length` is the curvature of the preconditioner.
-        if not curvature > 1e-12 * length:
-            return (x if k > 1 else None), k
+        if not curvature > _FLAT * matrix.size * float(np.vdot(direction, direction)):
+            return (x if k > 1 else None), True
         share = size / curvature
         x += share * direction
         rest -= share * image
@@ -335,9 +345,8 @@ def _conjugate_gradients(product, matrix, right, tolerance):
         if not new > tolerance**2 * start:
             break
         direction = solved + (new / size) * direction
-        length = new + (new / size) ** 2 * length
         size = new
-    return x, k
+    return x, k > _MANY
 
 
 def _preconditioner(objective, eta):
@@ -349,13 +358,13 @@ def _preconditioner(objective, eta):
 
 
 class _Scaling:
-    """A number."""
+    """A number, an upper bound of the curvature."""
 
-    def __init__(self, scale):
-        self.scale = scale
+    def __init__(self, size):
+        self.size = size
 
     def solve(self, v):
-        return v / self.scale
+        return v / self.size
 
     def renew(self, eta):
         pass
@@ -387,11 +396,13 @@ class _Factor:
         second = problem.loss.hessian(problem.y, eta)
         weight = np.einsum("kki->i", second) / len(second)
         # Samples that are flat here may not be so at the next point.
-        weight = np.maximum(weight, 1e-2 * (problem.omega @ weight)) * problem.omega
+        least = max(1e-4 * (problem.omega @ weight), 1e-8 * problem.loss.curvature)
+        weight = np.maximum(weight, least) * problem.omega
         matrix = objective.design.gram(weight)
         matrix += self.square
         diagonal = np.diag_indices_from(matrix)
-        self.ridge = _RIDGE * matrix[diagonal].max()
+        self.size = matrix[diagonal].max()
+        self.ridge = _RIDGE * self.size
         matrix[diagonal] += self.ridge
         self.factor = linalg.cho_factor(
             matrix, lower=True, overwrite_a=True, check_finite=False

@@ -1,6 +1,7 @@
 """Split LBI: sparsity of D @ coef, with dense and sparse coefficients on one path."""
 
 import numpy as np
+from scipy import sparse
 
 from ..path import EVENT_DTYPE, RegularizationPath
 from ..penalties.transforms import as_transform
@@ -16,6 +17,8 @@ METHODS = ("auto", "eliminated", "joint")
 ROUTES = ("auto", "reduced", "dense", "splu", "dct", "cg")
 STARTS = ("fit", "zero")
 PENALTIES = ("auto", "l1", "group")
+# Up to this many rows of a graph get names.
+_NAMED = 10_000
 
 
 def split_lbi_path(
@@ -348,7 +351,7 @@ class _Asked:
             events=trace.events,
             penalty=whole.penalty,
             settings=whole.split_settings,
-            feature_names=self.D.row_names,
+            feature_names=_row_names(self.D),
             **common,
         )
         info = {
@@ -390,6 +393,15 @@ class _Asked:
         return rows[order], np.concatenate([splits, followed], axis=-1)[..., order]
 
 
+def _row_names(D):
+    """Names of rows: as given, or the features that a row of a graph compares."""
+    if D.row_names is not None or not D.is_graph or D.n_rows > _NAMED:
+        return D.row_names
+    matrix = sparse.csr_array(D.matrix)
+    ends = np.split(matrix.indices, matrix.indptr[1:-1])
+    return tuple("-".join(f"x{j}" for j in sorted(some)) for some in ends)
+
+
 # -- cores: what traces the split coefficients -----------------------------------------
 
 
@@ -417,7 +429,7 @@ class _Reduced:
 
     def _trace(self, path):
         reduced = self.reduced
-        # Between knots a split coefficient bends at its events, and the coefficients bend
+        # Between knots a split coefficient bends at its events, and coefficients bend
         # with it: these times become knots, read from the path within its tolerance.
         times = path.events["t"].clip(*path.knots[[0, -1]])
         knots = np.unique(np.concatenate([path.knots, times]))

@@ -12,7 +12,7 @@ from ..losses.fit import fit_unpenalized
 from ..penalties._kernel_blocks import TooLarge
 from ..penalties.kernel_spaces import Decomposition, decompose, kernel_spaces
 from ._split_fit import Design, fit_coupled
-from ._split_freedom import DenseFreedom
+from ._split_freedom import dense_freedom
 
 __all__ = ["Decomposition", "SupportFits", "decompose"]
 
@@ -105,7 +105,7 @@ class SupportFits:
         deviance, df = np.full((2, len(masks)), np.nan)
         free_outputs = n_outputs - (self.problem.loss.name == "multinomial")
         n_constant = int((~self.problem.usable).sum())
-        first = {}
+        first: dict[bytes, int] = {}
         for k, active in enumerate(masks):
             if (j := first.setdefault(self.spaces.key(active), k)) < k:
                 coefs[k], intercepts[k] = coefs[j], intercepts[j]
@@ -290,16 +290,45 @@ class SupportFits:
         """
         return fit_coupled(self.split, rows=~np.asarray(active, dtype=bool))
 
+    # -- degrees of freedom of the dense coefficients ----------------------------------
+
     def dense_df(self, active, eta=None):
         """Degrees of freedom of the partial ridge; see `dense_dfs`."""
         etas = None if eta is None else np.asarray(eta)[None]
         return float(self.dense_dfs(np.asarray(active)[None], etas)[0])
 
     def dense_dfs(self, masks, etas=None):
-        """Degrees of freedom of the dense coefficients for many supports."""
+        r"""Degrees of freedom of the dense coefficients, for many supports.
+
+        Those of the partial ridge, which the dense coefficients come close to while the
+        split coefficients of the active rows settle:
+        ``tr[X (X'WX + D_{S^c}' D_{S^c} / nu_raw)^+ X'W]``, X centred, W summing to one.
+        Without the intercept, and without what the search for S costs.
+
+        Parameters
+        ----------
+        masks : bool array-like of shape (K, n_rows)
+        etas : ndarray of shape (K, n_outputs, n_samples), default=None
+            Linear predictors of the dense coefficients; needed unless the loss is
+            squared, because W then carries its second derivatives.
+
+        Returns
+        -------
+        ndarray of shape (K,)
+            NaN where it is not available; `dense_df_rule` says why.
+        """
+        return self._dense_freedom(np.asarray(masks, dtype=bool), etas)
+
+    @property
+    def dense_df_rule(self):
+        """How `dense_dfs` are found: exact, estimated, or why they are not."""
+        return self._dense_freedom.rule
+
+    @property
+    def _dense_freedom(self):
         if self._freedom is None:
-            self._freedom = DenseFreedom(self.split)
-        return self._freedom(np.asarray(masks, dtype=bool), etas)
+            self._freedom = dense_freedom(self.split)
+        return self._freedom
 
 
 def _is_diagonal(matrix):
