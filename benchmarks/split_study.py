@@ -80,7 +80,8 @@ def run(n_seeds, n_lasso):
     rows = []
     forms = ("eliminated", "exact", "joint", "joint, from zero")
     for seed in range(n_seeds):
-        X, y, coef = make_split_study(random_state=seed)[:3]
+        data = make_split_study(random_state=seed)
+        X, y, coef = data.X, data.y, data.coef
         problem = Problem(X, y, fit_intercept=False, standardize=False)
         for name, D in transforms(X.shape[1]).items():
             truth = np.abs(D.dot(coef)) > 1e-12

@@ -9,23 +9,44 @@ from .bundled import (
     load_wood,
 )
 from .recovery import make_compressed_patch, make_noiseless
-from .remote import fetch_colon, fetch_leukemia
+from .remote import (
+    fetch_basketball,
+    fetch_colon,
+    fetch_haxby_slice,
+    fetch_leukemia,
+    fetch_test_images,
+)
 from .simulated import (
     make_sparse_classification,
     make_sparse_regression,
 )
+from .structured import (
+    make_clustered_graph,
+    make_piecewise_constant_image,
+    make_piecewise_constant_signal,
+    make_piecewise_linear_signal,
+    make_split_study,
+)
 
 __all__ = [
+    "fetch_basketball",
     "fetch_colon",
+    "fetch_haxby_slice",
     "fetch_leukemia",
+    "fetch_test_images",
     "load_diabetes",
     "load_hbk",
     "load_prostate",
     "load_stackloss",
     "load_stars_cyg",
     "load_wood",
+    "make_clustered_graph",
     "make_compressed_patch",
     "make_noiseless",
+    "make_piecewise_constant_image",
+    "make_piecewise_constant_signal",
+    "make_piecewise_linear_signal",
     "make_sparse_classification",
     "make_sparse_regression",
+    "make_split_study",
 ]

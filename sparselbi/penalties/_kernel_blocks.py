@@ -161,9 +161,13 @@ class LargeBlock:
     def basis(self) -> np.ndarray:
         if self.dimension is None or self.dimension > _MAX_PROJECTED:
             raise too_large(self._A.shape)
-        rng = np.random.default_rng(0)
+        # No user's seed: rows of D that are the same numbers would be projected to 0.
+        rng = np.random.default_rng([1704, 4833, self.dimension])
         some = self.project(rng.standard_normal((self.dimension, self._A.shape[1])))
-        return np.asarray(linalg.qr(some.T, mode="economic")[0])
+        columns, size = linalg.qr(some.T, mode="economic")
+        if np.abs(np.diagonal(size)).min(initial=np.inf) < 1e-6:
+            raise too_large(self._A.shape)
+        return np.asarray(columns)
 
 
 class InactiveRows(LinearOperator):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from ._layout import panels, set_log_axis, shortened
 from ._points import rule_name
@@ -42,17 +41,17 @@ def named_knots(path: SplitPath, knots: Any) -> dict[str, float]:
 
     `knots` is a number, a Selection, a sequence of these, or a dict with names.
     """
+    pairs: list[tuple[str, Any]] = []
     if isinstance(knots, Mapping):
-        pairs = [
-            (str(name), getattr(knot, "knot", knot)) for name, knot in knots.items()
-        ]
+        for name, knot in knots.items():
+            pairs.append((str(name), getattr(knot, "knot", knot)))
     else:
         one = hasattr(knots, "knot") or np.ndim(knots) == 0
-        pairs = []
         for knot in [knots] if one else knots:
-            is_chosen = hasattr(knot, "rule")
-            t = getattr(knot, "knot", knot)
-            pairs.append((rule_name(knot.rule) if is_chosen else f"t = {number(t)}", t))
+            if hasattr(knot, "rule"):
+                pairs.append((rule_name(knot.rule), knot.knot))
+            else:
+                pairs.append((f"t = {number(knot)}", knot))
     if not pairs:
         raise ValueError("knots is empty; give at least one value of t or a Selection.")
     for _, t in pairs:
@@ -89,15 +88,6 @@ def piece_count(path: SplitPath, t: float) -> str:
 def n_pieces(labels: NDArray[np.int64]) -> int:
     """Pieces without the one that is tied to zero."""
     return int(labels.max(initial=-1)) + 1
-
-
-def row_ends(path: SplitPath) -> list[tuple[int, int]]:
-    """The two features of each row of a graph; -1 if there is only one."""
-    matrix = sparse.csr_array(path.D.matrix)
-    first = matrix.indices[matrix.indptr[:-1]]
-    single = np.diff(matrix.indptr) == 1
-    second = np.where(single, -1, matrix.indices[matrix.indptr[1:] - 1])
-    return list(zip(first.tolist(), second.tolist(), strict=True))
 
 
 def means(values: NDArray[np.float64], labels: NDArray[np.int64]) -> Any:
@@ -165,8 +155,9 @@ def panel_table(
     return np.array(axes, dtype=object).reshape(n_rows, n_columns)
 
 
-def share_limits(axes: Sequence[Axes], which: str) -> None:
+def share_limits(axes: Iterable[Axes], which: str) -> None:
     """Give panels the limits that hold all of them; `which` is "x" or "y"."""
+    axes = list(axes)
     limits = np.array([getattr(ax, f"get_{which}lim")() for ax in axes])
     for ax in axes:
         getattr(ax, f"set_{which}lim")(limits[:, 0].min(), limits[:, 1].max())

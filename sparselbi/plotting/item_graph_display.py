@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from .._path_checks import check_choice
 from .._utils.optional import import_optional
 from ._estimators import path_and_selection
+from ._item_order import item_order
 from ._layout import (
     FONT_SIZE,
     label_points,
@@ -24,9 +25,7 @@ from ._split_paths import (
     SPARSE,
     check_split_path,
     knot_title,
-    means,
     named_knots,
-    row_ends,
 )
 
 if TYPE_CHECKING:
@@ -130,7 +129,8 @@ class ItemGraphDisplay:
             raise ValueError(f"knot={knot!r} must be one value of t or one Selection.")
         ((self._name, self.knot),) = knots.items()
         self.output = self._checked_output(output)
-        self._set_levels()
+        self._order = item_order(path, self.knot, self.output)
+        self.scores_, self.levels_ = self._order.scores, self._order.levels
 
     @classmethod
     def from_estimator(
@@ -232,11 +232,12 @@ class ItemGraphDisplay:
         n_items = self.path.n_features
         self._named = n_items <= _MOST_NAMES if names is None else bool(names)
         self.nodes_, self.dots_ = {}, None
-        self.ties_, self.arrows_, self.hidden_ties_ = {}, {}, {}
-        if isinstance(layout, str) and layout == "levels":
-            ax = self._draw_levels(ax, self._arrow_pairs(arrows))
-        else:
-            ax = self._draw_network(ax, layout)
+        is_levels = isinstance(layout, str) and layout == "levels"
+        pairs = self._order.arrows(arrows == "reduced" and is_levels)
+        self.arrows_ = dict.fromkeys(pairs)
+        self.ties_ = dict.fromkeys(self._order.ties())
+        self.hidden_ties_ = dict.fromkeys(self._order.hidden_ties())
+        ax = self._draw_levels(ax) if is_levels else self._draw_network(ax, layout)
         title = knot_title(self.path, self._name, self.knot)
         ax.set_title(title, fontsize=FONT_SIZE + 1)
         self.ax_, self.figure_ = ax, ax.figure
@@ -255,55 +256,9 @@ class ItemGraphDisplay:
             )
         return int(output)
 
-    def _set_levels(self) -> None:
-        path = self.path
-        labels = path.pieces(self.knot)
-        dense = np.atleast_2d(path.at(self.knot).coef * path.coef_scale)[self.output]
-        self.scores_ = means(dense, labels)
-        # A mean of centred scores is zero up to rounding.
-        self._size = float(np.abs(dense).max()) or 1.0
-        self.scores_[np.abs(self.scores_) < 1e-10 * self._size] = 0.0
-        pieces = [np.flatnonzero(labels == i) for i in np.unique(labels)]
-        pieces.sort(key=lambda items: (-self.scores_[items[0]], items[0]))
-        self.levels_ = [
-            items[np.argsort(-dense[items], kind="stable")] for items in pieces
-        ]
-        self._level = np.empty(path.n_features, dtype=np.int64)
-        for k, items in enumerate(self.levels_):
-            self._level[items] = k
-        active = path.active_rows(self.knot).tolist()
-        edges: dict[tuple[int, int], bool] = {}
-        for (i, j), differs in zip(row_ends(path), active, strict=True):
-            if j >= 0:
-                pair = (min(i, j), max(i, j))
-                # One inactive row is enough to tie.
-                edges[pair] = edges.get(pair, True) and differs
-        self._edges = edges
-
-    def _arrow_pairs(self, arrows: str) -> list[tuple[int, int]]:
-        """Pairs (better, worse) of items in different levels."""
-        level = self._level
-        pairs = [
-            (i, j) if level[i] < level[j] else (j, i)
-            for (i, j), differs in self._edges.items()
-            if differs and level[i] != level[j]
-        ]
-        if arrows == "all" or not pairs:
-            return pairs
-        n = len(self.levels_)
-        direct = np.zeros((n, n), dtype=bool)
-        direct[level[[i for i, _ in pairs]], level[[j for _, j in pairs]]] = True
-        reach = direct.copy()
-        implied = np.zeros_like(direct)
-        for u in range(n - 1, -1, -1):  # from the worst level up
-            implied[u] = reach[direct[u]].any(axis=0)
-            reach[u] |= implied[u]
-        kept = direct & ~implied
-        return [pair for pair in pairs if kept[level[pair[0]], level[pair[1]]]]
-
     # ------------------------------------------------------------------------ levels
 
-    def _draw_levels(self, ax: Any, pairs: list[tuple[int, int]]) -> Axes:
+    def _draw_levels(self, ax: Any) -> Axes:
         widths = self._box_widths()
         if ax is None:
             import matplotlib.pyplot as plt
@@ -319,7 +274,7 @@ class ItemGraphDisplay:
         ax.set_ylabel("score")
         for side in ("top", "right", "bottom"):
             ax.spines[side].set_visible(False)
-        self._draw_legend(ax, pairs)
+        self._draw_legend(ax)
         settle(ax)  # now distances on the page are known
         unit = points_per_pixel(ax)
         room = np.array([unit * ax.bbox.width, unit * ax.bbox.height])
@@ -347,7 +302,7 @@ class ItemGraphDisplay:
         self._draw_bands(ax, rows, widths, shrink)
         self._draw_nodes(ax, shrink)
         self._draw_ties(ax, widths, shrink)
-        self._draw_arrows(ax, pairs, shrink)
+        self._draw_arrows(ax, shrink)
         return ax
 
     def _box_widths(self) -> NDArray[np.float64]:
@@ -407,10 +362,6 @@ class ItemGraphDisplay:
             )
 
     def _draw_ties(self, ax: Axes, widths: Any, shrink: float) -> None:
-        for (i, j), differs in self._edges.items():
-            if self._level[i] == self._level[j]:
-                found = self.hidden_ties_ if differs else self.ties_
-                found[i, j] = None
         if not self._named:
             self._draw_straight(ax, self.ties_, colors=_TIE, alpha=0.5, zorder=1)
             look: dict[str, Any] = {"colors": SPARSE, "alpha": 0.5, "zorder": 1.2}
@@ -447,14 +398,13 @@ class ItemGraphDisplay:
         lines = ax.add_collection(LineCollection(segments, linewidths=0.5, **look))
         found.update(dict.fromkeys(found, lines))
 
-    def _draw_arrows(self, ax: Axes, pairs: Any, shrink: float) -> None:
+    def _draw_arrows(self, ax: Axes, shrink: float) -> None:
         if not self._named:
-            self.arrows_ = dict.fromkeys(pairs)
             self._draw_straight(ax, self.arrows_, colors=_ARROW, alpha=0.5, zorder=2)
             return
         half = np.array([0.0, shrink * (self._box_height() / 2 - 1.0)])
-        for i, j in pairs:
-            far = self._level[j] - self._level[i] > 1
+        for i, j in self.arrows_:
+            far = self._order.level[j] - self._order.level[i] > 1
             arrow = _line(
                 self.positions_[i] - half,
                 self.positions_[j] + half,
@@ -466,20 +416,17 @@ class ItemGraphDisplay:
             )
             self.arrows_[i, j] = ax.add_patch(arrow)
 
-    def _draw_legend(self, ax: Axes, pairs: Any) -> None:
+    def _draw_legend(self, ax: Axes) -> None:
         from matplotlib.lines import Line2D
 
-        tied = [
-            d for (i, j), d in self._edges.items() if self._level[i] == self._level[j]
-        ]
         handles = []
-        if pairs:
+        if self.arrows_:
             arrow = {"marker": "v", "ms": 4, "markevery": [1]} if self._named else {}
             look: Any = {"color": _ARROW, "lw": 0.8, **arrow}
             handles.append(Line2D([], [], label="differ", **look))
-        if not all(tied):
+        if self.ties_:
             handles.append(Line2D([], [], color=_TIE, lw=0.8, label="tied"))
-        if any(tied):
+        if self.hidden_ties_:
             look = {"color": SPARSE, "lw": 1.0, "ls": (0, (3, 2))}
             handles.append(Line2D([], [], label="differ, but others tie them", **look))
         _legend(ax, handles)
@@ -500,16 +447,10 @@ class ItemGraphDisplay:
             import matplotlib.pyplot as plt
 
             _, ax = plt.subplots(figsize=(7.5, 6.0), layout="constrained")
-        for (i, j), differs in self._edges.items():
-            better = i if self.scores_[i] >= self.scores_[j] else j
-            if self._level[i] != self._level[j]:
-                self.arrows_[better, i + j - better] = None
-            else:
-                (self.hidden_ties_ if differs else self.ties_)[i, j] = None
         self._draw_straight(ax, self.arrows_, colors="0.7", linestyles=":", zorder=1)
         self._draw_straight(ax, self.hidden_ties_, colors=SPARSE, zorder=1)
         self._draw_straight(ax, self.ties_, colors="0.35", zorder=1.2)
-        reach = float(np.abs(self.scores_).max()) or self._size
+        reach = float(np.abs(self.scores_).max()) or self._order.size
         look = {"cmap": "RdBu_r", "vmin": -reach, "vmax": reach, "edgecolors": "0.3"}
         size = float(np.clip(4000 / n_items, 8, 70))
         self.dots_ = ax.scatter(
@@ -547,7 +488,8 @@ class ItemGraphDisplay:
         graph = networkx.Graph()
         graph.add_nodes_from(range(self.path.n_features))
         graph.add_weighted_edges_from(
-            (i, j, 0.3 if differs else 2.0) for (i, j), differs in self._edges.items()
+            (i, j, 0.3 if differs else 2.0)
+            for (i, j), differs in self._order.edges.items()
         )
         found: Mapping[int, Any] = networkx.spring_layout(graph, seed=0, iterations=200)
         return np.array([found[j] for j in range(self.path.n_features)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._estimators import path_and_selection
+from ._grid import Grid, checked_grid
 from ._layout import FONT_SIZE, settle, shortened
 from ._split_paths import (
     DENSE,
@@ -128,7 +128,7 @@ class ProfileDisplay:
         self.positions, self.grid = positions, grid
         self.truth = self._reference("truth", truth)
         self.observed = self._reference("observed", observed)
-        self._shape, self._mask = self._checked_grid()
+        self._grid = self._checked_grid()
         self.knots_ = named_knots(path, self._some_knots() if knots is None else knots)
 
     @classmethod
@@ -247,23 +247,27 @@ class ProfileDisplay:
         self._which = self._checked_which(which)
         factors = self._checked_factors(scale)
         path, ts = self.path, list(self.knots_.values())
-        values = {"dense": path.coefs_at(ts)[0]} if "dense" in self._which else {}
-        if "sparse" in self._which:
-            values["sparse"] = np.array([path.projected(t).coef for t in ts])
         self._outputs = path._outputs() or [None]
         shape = (len(ts), len(self._outputs), path.n_features)
-        self._values = {k: (factors * v).reshape(shape) for k, v in values.items()}
-        self._fixed = {
-            name: (factors * given).reshape(shape[1:])
-            for name, given in (("truth", self.truth), ("observed", self.observed))
-            if given is not None
+        fixed = {"truth": self.truth, "observed": self.observed}
+        values = {kind: given for kind, given in fixed.items() if given is not None}
+        self._fixed = list(values)
+        if "dense" in self._which:
+            values["dense"] = path.coefs_at(ts)[0]
+        if "sparse" in self._which:
+            values["sparse"] = np.array([path.projected(t).coef for t in ts])
+        # (n_knots, n_outputs, n_features), without the first axis if fixed.
+        self._values = {
+            kind: (factors * v).reshape(shape[kind in self._fixed :])
+            for kind, v in values.items()
         }
         self._label = "coefficient" if scale is None else "coefficient × scale"
         self.lines_, self.images_, self.colorbar_ = {}, {}, None
-        if self._shape is None:
+        if self._grid is None:
             axes = self._draw_lines(ax)
         else:
-            axes = self._draw_images(ax, center, limits, cmap, slices)
+            look = self._colors(center, limits, cmap)
+            axes = self._draw_images(ax, self._grid, look, slices)
         self.axes_, self.ax_ = axes, axes[0, 0]
         self.figure_ = self.ax_.figure
         return self
@@ -281,37 +285,22 @@ class ProfileDisplay:
             )
         return array
 
-    def _checked_grid(self) -> tuple[Any, Any]:
-        """Shape and mask (or None) of a grid of two or three axes; None for lines."""
+    def _checked_grid(self) -> Grid | None:
         p = self.path.n_features
-        if self.positions is not None and np.shape(self.positions) != (p,):
+        if self.positions is None:
+            return checked_grid(self.path, self.grid)
+        if (shape := np.asarray(self.positions).shape) != (p,):
             raise ValueError(
-                f"positions has shape {np.shape(self.positions)}; it needs one number "
-                f"for each of the {p} features. For arrays of features use grid."
+                f"positions has shape {shape}; it needs one number for each of the {p} "
+                "features. For arrays of features use grid."
             )
-        if self.positions is not None or self.grid is False:
-            return None, None
-        mask, shape = None, self.grid
-        if self.grid is None:
-            found = self.path.D.grid or {"shape": (p,), "mask": None}
-            mask, shape = found["mask"], found["shape"]
-        elif isinstance(self.grid, np.ndarray) and self.grid.dtype == bool:
-            mask, shape = self.grid, self.grid.shape
-        shape = tuple(int(length) for length in np.atleast_1d(shape))
-        size = math.prod(shape) if mask is None else int(np.sum(mask))
-        if size != p or len(shape) > 3:
-            held = f"holds {size} features" if size != p else f"has {len(shape)} axes"
-            raise ValueError(
-                f"a grid of shape {shape} {held}, but the path has {p} features; give "
-                "the shape (at most three axes), or a mask with as many True."
-            )
-        return (None, None) if len(shape) == 1 else (shape, mask)
+        return None
 
     def _some_knots(self) -> list[float]:
         path = self.path
         moving = path.split.active_coefs.reshape(len(path), -1).any(axis=1)
         first = int(moving.argmax()) if moving.any() else len(path) - 1
-        n = 1 if path._outputs() else 4 if self._shape is None else 3
+        n = 1 if path._outputs() else 4 if self._grid is None else 3
         places = np.linspace(first, len(path) - 1, n + 2)[1:-1].round().astype(int)
         return np.unique(path.knots[places]).tolist()
 
@@ -344,19 +333,15 @@ class ProfileDisplay:
         height = 3.2 if n_rows == 1 else 1.75
         size = (min(8.0 + 2.0 * (n_columns - 1), 14.0), 1.1 + height * n_rows)
         axes = panel_table(ax, [1.0] * n_rows, [1.0] * n_columns, size)
-        kinds = [*self._fixed, *self._which]
-        self.lines_ = {
-            kind: np.empty((len(knots), len(self._outputs)), dtype=object)
-            for kind in kinds
-        }
+        lead = (len(knots), len(self._outputs))
+        self.lines_ = {kind: np.empty(lead, dtype=object) for kind in self._values}
         across = self._abscissae()
         order = np.argsort(across, kind="stable")
         for (i, (name, t)), o in product(enumerate(knots), range(len(self._outputs))):
             panel = axes[o, i] if several else axes[i, 0]
             panel.axhline(0.0, color="0.3", lw=0.6, zorder=1)
-            for kind in kinds:
-                values = self._fixed.get(kind, self._values.get(kind))
-                values = values[o] if kind in self._fixed else values[i, o]
+            for kind, every in self._values.items():
+                values = every[o] if kind in self._fixed else every[i, o]
                 look = dict(_LOOKS[kind])
                 if kind in ("sparse", "truth") and self.path.D.is_graph:
                     look["drawstyle"] = "steps-mid"
@@ -403,16 +388,17 @@ class ProfileDisplay:
                 panel.set_xlabel("")
         handles = [lines[0, 0] for lines in self.lines_.values()]
         if len(handles) > 1:
-            _legend_at_the_top(axes[0, -1], handles)
+            _legend_at_the_top(list(axes[0]), handles)
 
     # ------------------------------------------------------------------------ images
 
     def _draw_images(
-        self, ax: Any, center: Any, limits: Any, cmap: Any, slices: Any
+        self, ax: Any, grid: Grid, look: dict[str, Any], slices: Any
     ) -> NDArray[Any]:
-        cuts = self._cuts(slices)
+        shown = self._values[self._which[-1]]
+        cuts = grid.cuts(slices, np.abs(shown).max(axis=(0, 1)))
         table, rows, columns, blocks = self._table(cuts)
-        extents = [self._cut(self._values[self._which[0]][0, 0], c).shape for c in cuts]
+        extents = [grid.cut(shown[0, 0], cut).shape for cut in cuts]
         # All cuts in one row have one height on the page, if there is room.
         n_across = len(columns) // len(cuts)
         ratio = [shape[1] / shape[0] for shape in extents]
@@ -424,21 +410,19 @@ class ProfileDisplay:
             (height + 0.3) * len(rows) + 0.6,
         )
         axes = panel_table(ax, [height] * len(rows), widths, size)
-        look = self._colors(center, limits, cmap)
         lead = (len(self.knots_), len(self._outputs), len(cuts))
         self.images_ = {
             kind: np.empty(lead if kind in self._which else lead[1:], dtype=object)
-            for kind in (*self._which, *self._fixed)
+            for kind in self._values
         }
         for panel in axes.ravel():
             panel.set_axis_off()
         for place, (kind, index, cut) in table.items():
-            values = self._fixed.get(kind, self._values.get(kind))[index]
-            panel = axes[place]
+            panel, values = axes[place], self._values[kind][index]
             panel.set_axis_on()
             panel.set(xticks=[], yticks=[])
             self.images_[kind][(*index, cut)] = panel.imshow(
-                self._cut(values, cuts[cut]), interpolation="nearest", **look
+                grid.cut(values, cuts[cut]), interpolation="nearest", **look
             )
         for row, label in enumerate(rows):
             axes[row, 0].set_ylabel(label, fontsize=FONT_SIZE)
@@ -467,35 +451,33 @@ class ProfileDisplay:
             for o in self._outputs
         ]
         table: dict[Any, Any] = {}
+        rows: list[str] = []
         titles: dict[Any, str] = {}
-        fixed = list(self._fixed)
         if len(cuts) > 1 or cuts[0] is not None:
             columns = [
                 f"{kind}\naxis {axis} = {index}"
                 for kind in self._which
                 for axis, index in cuts
             ]
-            rows = []
             for i, name in enumerate(names):
                 for o, output in enumerate(outputs):
                     for k, kind in enumerate(self._which):
                         for c in range(len(cuts)):
                             table[len(rows), k * len(cuts) + c] = kind, (i, o), c
                     rows.append("\n".join(filter(None, [output, name])))
-            for kind in fixed:
+            for kind in self._fixed:
                 for o, output in enumerate(outputs):
                     for c in range(len(cuts)):
                         table[len(rows), c] = kind, (o,), c
                     rows.append("\n".join(filter(None, [output, kind])))
             return table, rows, columns, titles
         if len(outputs) > 1:
-            rows = []
             for i, name in enumerate(names):
                 for kind in self._which:
                     for o in range(len(outputs)):
                         table[len(rows), o] = kind, (i, o), 0
                     rows.append(f"{kind}\n{name}")
-            for kind in fixed:
+            for kind in self._fixed:
                 for o in range(len(outputs)):
                     table[len(rows), o] = kind, (o,), 0
                 rows.append(kind)
@@ -504,7 +486,7 @@ class ProfileDisplay:
             for i in range(len(names)):
                 table[k, i] = kind, (i, 0), 0
         columns = list(names)
-        for f, kind in enumerate(fixed):
+        for f, kind in enumerate(self._fixed):
             row = f % len(self._which)
             column = len(names) + f // len(self._which)
             table[row, column] = kind, (0,), 0
@@ -513,51 +495,10 @@ class ProfileDisplay:
                 columns.append(kind)
         return table, list(self._which), columns, titles
 
-    def _cuts(self, slices: Any) -> list[Any]:
-        """Pairs (axis, index); [None] for grids of two axes."""
-        if len(self._shape) == 2:
-            if slices is not None:
-                raise ValueError(
-                    f"slices={slices!r} is for grids of three axes; this one has the "
-                    f"shape {self._shape}."
-                )
-            return [None]
-        if slices is None:
-            shown = self._values[self._which[-1]]
-            largest = self._array(np.abs(shown).max(axis=(0, 1))).filled(-1.0)
-            place = np.unravel_index(int(largest.argmax()), self._shape)
-            return [(axis, int(index)) for axis, index in enumerate(place)]
-        cuts = [
-            (axis, int(index))
-            for axis, places in dict(slices).items()
-            for index in np.atleast_1d(places)
-        ]
-        for axis, index in cuts:
-            if axis not in (0, 1, 2) or not 0 <= index < self._shape[axis]:
-                raise ValueError(
-                    f"slices={slices!r} cuts axis {axis} at {index}; use axes 0, 1, 2 "
-                    f"with indices below {self._shape}."
-                )
-        if not cuts:
-            raise ValueError("slices is empty; give a dict such as {0: 5}, or None.")
-        return cuts
-
-    def _array(self, values: NDArray[np.float64]) -> Any:
-        """The features in their places, masked elsewhere."""
-        if self._mask is None:
-            return np.ma.masked_array(values.reshape(self._shape))
-        array = np.ma.masked_all(self._shape)
-        array[self._mask] = values
-        return array
-
-    def _cut(self, values: NDArray[np.float64], cut: Any) -> Any:
-        array = self._array(values)
-        return array if cut is None else array.take(cut[1], axis=cut[0])
-
     def _colors(self, center: Any, limits: Any, cmap: Any) -> dict[str, Any]:
         from matplotlib import colormaps
 
-        every = [*self._values.values(), *self._fixed.values()]
+        every = self._values.values()
         low, high = min(v.min() for v in every), max(v.max() for v in every)
         if limits is not None:
             low, high = limits
@@ -580,10 +521,11 @@ _LOOKS: dict[str, dict[str, Any]] = {
 }
 
 
-def _legend_at_the_top(ax: Axes, handles: Any) -> None:
-    """A legend in one line above the axes on the right, above the title if need be."""
+def _legend_at_the_top(axes: Sequence[Axes], handles: Any) -> None:
+    """A legend in one line above the last of the axes, above titles if need be."""
     from matplotlib.transforms import offset_copy
 
+    ax = axes[-1]
     legend = ax.legend(
         handles=handles,
         loc="lower right",
@@ -594,7 +536,7 @@ def _legend_at_the_top(ax: Axes, handles: Any) -> None:
         frameon=False,
     )
     settle(ax)
-    title = ax.get_title(loc="left") and ax._left_title.get_window_extent()  # type: ignore[attr-defined]
-    if title and title.x1 > legend.get_window_extent().x0:
+    box = legend.get_window_extent()
+    if any(panel._left_title.get_window_extent().overlaps(box) for panel in axes):
         higher = offset_copy(ax.transAxes, ax.figure, y=15.0, units="points")
         legend.set_bbox_to_anchor((1.0, 1.0), transform=higher)

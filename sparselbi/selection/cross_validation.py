@@ -104,9 +104,9 @@ class CrossValidation:
     """Choose the point of a path that predicts left-out rows best.
 
     The path of every fold is traced with the raw kappa (and nu) of the full fit, from
-    its own exact first entry, to the last t of the full fit, and read at the knots of the full
-    fit: all folds and the full fit are compared at one and the same absolute t. Before
-    its first entry a fold predicts with its null model.
+    its own exact first entry, to the last t of the full fit, and read at the knots of
+    the full fit: all folds and the full fit are compared at one and the same absolute
+    t. Before its first entry a fold predicts with its null model.
 
     Parameters
     ----------

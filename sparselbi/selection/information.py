@@ -10,12 +10,14 @@ import numpy as np
 from scipy.special import gammaln
 
 from .base import Selection
+from .split_statistics import dense_df
 from .statistics import (
     count_candidates,
     full_variance,
     half_of,
     path_supports,
-    refit_deviances,
+    sparse_part,
+    with_larger_refits,
     with_statistics,
 )
 
@@ -59,7 +61,8 @@ class InformationCriterion:
     criterion : {"ebic", "bic", "aic"}, default="ebic"
     refit : bool, default=True
         Score the unpenalized refit on the support of the knot instead of the
-        coefficients of the knot. All knots with one support then share one score, and
+        coefficients of the knot (see Notes for Split LBI). All knots with one support
+        then share one score, and
         the last knot of their first run is chosen: its coefficients have had the most
         time to relax towards the fit that was scored, and a support that is left and
         found again later has meanwhile been rejected by the path.
@@ -82,6 +85,18 @@ class InformationCriterion:
 
     Notes
     -----
+    On a path of Split LBI with active rows S of D, ``refit=True`` scores the
+    unpenalized fit on the kernel of the other rows, with k the rank of X there; the
+    rank on ker D is the baseline that every model has, as unpenalized columns are
+    elsewhere. ``refit=False`` scores the dense coefficients, with k the degrees of
+    freedom of the fit that they settle at,
+    ``tr[X (X'X/n + D_rest' D_rest / nu)^-1 X'/n]``; at S = empty this is not 0. The
+    search term counts rows (groups of rows) where those of D are independent. On a
+    graph with cycles, and wherever rows depend on each other, the number of active rows
+    says little about the number of free parameters: m is then the number of dimensions
+    beyond those of the null model, and p the largest such number
+    (``quantities["p_counts"]`` says what was counted).
+
     The null model can always be chosen while its deviance is positive. Saturated knots
     (deviance at most 1e-10 of the null model's, 1e-6 for the logistic and softmax
     losses, or n - k - 1 <= 0) never are.
@@ -174,29 +189,23 @@ class InformationCriterion:
             not fit the path.
         """
         self._check(path)
-        path_deviance, refit_deviance = _stored(path, problem)
-        n, null = float(path.n_samples), float(path_deviance[0])
-        supports = path_supports(path)
-        size = supports.refit_size if self.refit else supports.size
+        path = _with_statistics(path, problem)
+        n = float(path.n_samples)
         notes: list[str] = []
 
         cap, cap_rule = self._cap(n)
-        deviance = path_deviance
-        if self.refit:
-            deviance = refit_deviance
-            if cap > half_of(n) and np.isnan(deviance).any():
-                if problem is None:
-                    notes.append(
-                        "Refits with more than n/2 coefficients are not stored on the "
-                        f"path and no problem was given: the cap is {half_of(n):g} "
-                        f"instead of {self.cap!r}."
-                    )
-                    cap, cap_rule = half_of(n), "n/2, larger refits are not stored"
-                else:
-                    deviance = refit_deviances(path, problem, cap)
-            if np.isnan(deviance[0]):
-                # Too many unpenalized columns; but the null model is its own refit.
-                deviance = np.append(null, deviance[1:])
+        if self.refit and cap > half_of(n) and np.isnan(path.refit_deviance).any():
+            if problem is None:
+                notes.append(
+                    "Refits with more than n/2 coefficients are not stored on the "
+                    f"path and no problem was given: the cap is {half_of(n):g} "
+                    f"instead of {self.cap!r}."
+                )
+                cap, cap_rule = half_of(n), "n/2, larger refits are not stored"
+            else:
+                path = with_larger_refits(path, problem, cap)
+        models = self._models(path, problem)
+        deviance, size, null = models.deviance, models.size, models.null
         saturated = deviance <= _SATURATED[path.loss.saturates] * null
         saturated |= n - size - 1 <= 0
         allowed = np.isfinite(deviance) & ~saturated & (size <= cap)
@@ -211,14 +220,19 @@ class InformationCriterion:
         else:
             minus_two_log_likelihood = deviance / variance
 
-        p = count_candidates(path, problem)
+        p, df = models.p, models.df
         gamma, gamma_rule = self._gamma(n, p)
-        df, df_rule = self._df(path, size)
         price = 2.0 if self.criterion == "aic" else np.log(n)
         scores = minus_two_log_likelihood + price * df
         if gamma > 0:
-            scores += 2 * gamma * _log_binomial(p, supports.candidates)
+            scores += 2 * gamma * _log_binomial(p, models.candidates)
 
+        if null > 0 and not size[0] <= cap:
+            notes.append(
+                f"The null model has {size[0]:.3g} degrees of freedom already, more "
+                f"than the cap of {cap:g}: nothing else was scored. Use refit=True, a "
+                "larger cap, cross-validation, or (Split LBI) a smaller nu."
+            )
         if null == 0:
             notes.append(
                 "The null model leaves no deviance (constant y): nothing can be "
@@ -228,10 +242,10 @@ class InformationCriterion:
         index = _last_of_first_best_run(scores)
         # A path that ends at the cap has no more models to score.
         ended = index == len(scores) - 1 and not path.is_complete and size[index] < cap
-        if null > 0 and ended and supports.candidates[index] < p:
+        if null > 0 and ended and models.candidates[index] < p:
             notes.append(
                 "The best score is at the end of the traced path; a longer path "
-                "(t_max, max_features) may have a better one."
+                f"(t_max, max_{models.unit}) may have a better one."
             )
         if variance is None and not path.loss.saturates and null > 0:
             variance = float(deviance[index] / n)
@@ -241,26 +255,26 @@ class InformationCriterion:
             index=index,
             scores=scores,
             quantities={
-                "size": int(size[index]),
+                "size": int(models.count[index]),
                 "score": float(scores[index]),
                 "null_score": float(scores[0]),
-                **_runner_up(path, scores, supports.ids, index),
-                "scored_fit": "refit on the support" if self.refit else "path",
+                **_runner_up(path, scores, models.ids, index),
+                "scored_fit": models.fit,
                 "likelihood": _LIKELIHOODS[path.loss.name],
                 "deviance": float(deviance[index]),
                 "variance": variance,
                 "variance_rule": variance_rule,
                 "n": n,
                 "df": float(df[index]),
-                "df_rule": df_rule,
+                "df_rule": models.df_rule,
                 "p": p,
-                "p_counts": "groups" if _grouped(path) else "features",
+                "p_counts": models.p_counts,
                 "gamma": gamma,
                 "gamma_rule": gamma_rule,
                 "cap": cap,
                 "cap_rule": cap_rule,
                 "knots_scored": int(np.isfinite(scores).sum()),
-                "knots_beyond_cap": int((size > cap).sum()),
+                "knots_beyond_cap": int((~(size <= cap)).sum()),
                 "knots_saturated": int((saturated & (size <= cap)).sum()),
             },
             message=" ".join(notes),
@@ -329,11 +343,88 @@ class InformationCriterion:
         rule = "auto: max(0, 1 - log(n) / (2 log(p)))"
         return (max(0.0, 1 - np.log(n) / (2 * np.log(p))) if p > 1 else 0.0), rule
 
+    def _models(self, path: RegularizationPath, problem: Problem | None) -> _Models:
+        if sparse_part(path) is not path:
+            return self._split_models(path, problem)
+        supports = path_supports(path)
+        size = supports.refit_size if self.refit else supports.size
+        assert path.deviance is not None
+        assert path.refit_deviance is not None
+        null = float(path.deviance[0])
+        deviance = path.deviance
+        if self.refit:
+            deviance = path.refit_deviance
+            if np.isnan(deviance[0]):
+                # Too many unpenalized columns; but the null model is its own refit.
+                deviance = np.append(null, deviance[1:])
+        df, df_rule = self._df(path, size.astype(np.float64), "size")
+        return _Models(
+            fit="refit on the support" if self.refit else "path",
+            deviance=deviance,
+            null=null,
+            size=size,
+            count=size,
+            df=df,
+            df_rule=df_rule,
+            ids=supports.ids,
+            candidates=supports.candidates,
+            p=count_candidates(path, problem),
+            p_counts="groups" if _grouped(path) else "features",
+            unit="features",
+        )
+
+    def _split_models(
+        self, path: RegularizationPath, problem: Problem | None
+    ) -> _Models:
+        """For the refits or the dense coefficients of a path of Split LBI."""
+        info = path.info
+        if self.refit:
+            fit, deviance = "refit on the kernel of inactive rows", path.refit_deviance
+            df, df_rule = info["df_refit"], "rank of X on the kernel of inactive rows"
+            # Different rows may stand for the same model.
+            both = np.nan_to_num(np.column_stack([df, path.refit_deviance]), nan=-1.0)
+            ids = np.unique(both, axis=0, return_inverse=True)[1].ravel()
+        else:
+            fit, deviance = "dense coefficients", path.deviance
+            ids = path_supports(sparse_part(path)).ids
+            df, df_rule = np.full(len(path), np.nan), "given"
+            if isinstance(self.df, str):
+                df, df_rule = dense_df(path, problem)
+            df, df_rule = self._df(path, df, df_rule)
+            if not np.isfinite(df[0]):
+                raise ValueError(
+                    f"the degrees of freedom of the dense coefficients are unknown "
+                    f"({df_rule}); score the refits (refit=True), or give df=, for "
+                    "example from sparselbi.selection.degrees_of_freedom."
+                )
+        assert deviance is not None
+        assert path.size is not None
+        if np.isnan(deviance[0]):
+            raise ValueError(
+                "the refit of the null model, on the kernel of all rows of D, is too "
+                "large to be computed; use refit=False, or a D with a smaller kernel."
+            )
+        return _Models(
+            fit=fit,
+            deviance=deviance,
+            null=float(deviance[0]),
+            size=df,
+            count=path.size,
+            df=df,
+            df_rule=df_rule,
+            ids=ids,
+            candidates=info["candidates"],
+            p=int(info["n_candidates"]),
+            p_counts=info["candidates_are"],
+            unit="rows",
+        )
+
     def _df(
-        self, path: RegularizationPath, size: NDArray[np.int64]
+        self, path: RegularizationPath, df: NDArray[np.float64], rule: str
     ) -> tuple[NDArray[np.float64], str]:
+        """`df` and its rule, unless others are given."""
         if isinstance(self.df, str):
-            return size.astype(np.float64), "size"
+            return df, rule
         df = np.asarray(self.df, dtype=np.float64)
         if df.shape != path.knots.shape or not np.isfinite(df).all():
             raise ValueError(
@@ -343,21 +434,44 @@ class InformationCriterion:
         return df, "array, as given"
 
 
-def _stored(
+@dataclasses.dataclass(frozen=True)
+class _Models:
+    """What is scored at each knot: the fits, and what they cost.
+
+    ``size`` is what the cap limits, ``count`` what is reported as size, ``df`` what the
+    criterion charges, ``candidates`` are m, and ``unit`` what an option that ends the
+    path early counts.
+    """
+
+    fit: str
+    deviance: NDArray[np.float64]
+    null: float
+    size: NDArray[Any]
+    count: NDArray[np.int64]
+    df: NDArray[np.float64]
+    df_rule: str
+    ids: NDArray[np.int64]
+    candidates: NDArray[Any]
+    p: int
+    p_counts: str
+    unit: str
+
+
+def _with_statistics(
     path: RegularizationPath, problem: Problem | None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Deviance and refit deviance of the path, computed if they are not there."""
+) -> RegularizationPath:
+    """The path with deviances, computed if they are not there."""
     if path.deviance is not None and path.refit_deviance is not None:
-        return path.deviance, path.refit_deviance
+        return path
     if problem is None:
         raise ValueError(
             "path has no stored deviance; call select(path, problem), or store it once "
             "with sparselbi.selection.with_statistics(path, problem)."
         )
-    return _stored(with_statistics(path, problem), None)
+    return with_statistics(path, problem)
 
 
-def _log_binomial(p: int, m: NDArray[np.int64]) -> NDArray[np.float64]:
+def _log_binomial(p: int, m: NDArray[Any]) -> NDArray[np.float64]:
     return gammaln(p + 1) - gammaln(m + 1) - gammaln(p - m + 1)
 
 

@@ -90,14 +90,19 @@ class SplitIrrepresentability:
         if (signed := self.signed_value) is not None:
             names.insert(3, "these signs")
             columns.insert(3, signed)
-        rows = [[f"{number:.4g}" for number in row] for row in zip(*columns)]
-        widths = [max(map(len, column)) for column in zip(names, *rows)]
+        rows = [
+            [f"{number:.4g}" for number in row] for row in zip(*columns, strict=True)
+        ]
+        widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
         lines = [
             f"Irrepresentable condition for {len(self.support)} rows of D against "
             f"{len(self.outside)} others (values must be below 1)"
         ]
         lines += [
-            "  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths))
+            "  "
+            + "  ".join(
+                cell.rjust(width) for cell, width in zip(row, widths, strict=True)
+            )
             for row in [names, *rows]
         ]
         return "\n".join(lines)
@@ -256,7 +261,7 @@ class _Forms:
         self._h = np.where(part > _DEPENDENT, part, 0.0) ** 2
 
     def ratio(self, nu, inside, rest):
-        """Sigma[rest, inside] Sigma[inside, inside]^-1 and nu_raw times that inverse."""
+        """Sigma[rest, inside] Sigma[inside, inside]^-1; nu_raw times the inverse."""
         if nu == 0:
             return self._limit(inside, rest)
         weight = (self._h > 0).astype(float)
@@ -298,8 +303,8 @@ class _Forms:
         reach = np.linalg.norm(self._D[S] @ kernel, axis=1)
         if (reach <= _ZERO).any():
             raise ValueError(
-                f"rows {S[reach <= _ZERO][:5].tolist()} of the support are zero for all "
-                "coefficients for which the rows outside are zero: no D @ coef has "
+                f"rows {S[reach <= _ZERO][:5].tolist()} of the support are zero for "
+                "all coefficients for which the rows outside are zero: no D @ coef has "
                 "this support."
             )
         root = np.ones(len(self._vectors))

@@ -83,15 +83,21 @@ def with_statistics(path: RegularizationPath, problem: Problem) -> Regularizatio
     )
 
 
-def refit_deviances(
+def with_larger_refits(
     path: RegularizationPath, problem: Problem, max_size: float
-) -> NDArray[np.float64]:
-    """Refit deviance of every knot whose refit has at most `max_size` coefficients."""
+) -> RegularizationPath:
+    """Return the path with the refit deviances of up to `max_size` coefficients."""
+    if sparse_part(path) is not path:
+        from .split_statistics import with_larger_split_refits
+
+        return with_larger_split_refits(path, problem, max_size)
     supports = path_supports(path)
     if path.loss.name == "squared":
         system = _system(path, problem)
-        return _squared_refit(path, problem, system, supports, max_size)
-    return _refit(path, problem, supports, max_size)
+        refit = _squared_refit(path, problem, system, supports, max_size)
+    else:
+        refit = _refit(path, problem, supports, max_size)
+    return dataclasses.replace(path, refit_deviance=refit)
 
 
 # ------------------------------------------------------------------ supports and sizes

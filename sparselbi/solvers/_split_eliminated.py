@@ -70,7 +70,7 @@ def trace_eliminated(
     # Between two knots one look, for the error of interpolation.
     looks = np.empty(2 * n_knots - 1)
     looks[::2], looks[1::2] = knots, np.sqrt(knots[:-1] * knots[1:])
-    notes = _Notes()
+    notes = _Notes(n_knots, len(coef))
     notes.add_knot(t0, coef, split_coef)
     position, n_steps = 1, 0
     status, message = "t_max", f"The path reached t_max={t_max:.6g}."
@@ -109,7 +109,7 @@ def trace_eliminated(
                 )
     return SplitTrace(
         knots=np.array(notes.knots),
-        coefs=np.stack(notes.coefs)[:, None],
+        coefs=notes.coefs[: len(notes.knots), None],
         intercepts=None,
         **notes.tables(rows.order, split.n_rows),
         status=status,
@@ -216,7 +216,7 @@ class _Duals:
             high = np.where(split.never, np.inf, weight)
             self._z = np.clip(z, low, high)
             excess = 1.0 + np.max(np.abs(z - self._z) / weight, initial=0.0)
-            if np.ptp(low) == 0 and np.ptp(high) == 0:
+            if (low == low[0]).all() and (high == high[0]).all():
                 low, high = low[:1], high[:1]
             self._limits = low, high
         if excess > 1.0 + _ROUNDING:
@@ -256,8 +256,9 @@ class _Duals:
 class _Notes:
     """What is written down: knots, events, and how well lines join the knots."""
 
-    def __init__(self):
-        self.knots, self.coefs, self.error = [], [], 0.0
+    def __init__(self, n_knots, n_features):
+        self.knots, self.error = [], 0.0
+        self.coefs = np.empty((n_knots, n_features))
         self._splits, self._events = [], []
         self._range, self._middle = 0.0, None
 
@@ -268,17 +269,18 @@ class _Notes:
         if self._middle is not None and self._range > 0:
             when, exact = self._middle
             share = (when - self.knots[-1]) / (t - self.knots[-1])
-            gap = np.abs(exact - share * coef - (1.0 - share) * self.coefs[-1]).max()
+            last = self.coefs[len(self.knots) - 1]
+            gap = np.abs(exact - share * coef - (1.0 - share) * last).max()
             self.error = max(self.error, float(gap) / self._range)
+        self.coefs[len(self.knots)] = coef
         self.knots.append(t)
-        self.coefs.append(coef.copy())
 
     def add_middle(self, t, coef):
         self._middle = t, coef.copy()
 
     def drop_knots(self, count):
         """Keep only the first `count` knots."""
-        del self.knots[count:], self.coefs[count:], self._splits[count:]
+        del self.knots[count:], self._splits[count:]
         self._middle = None
 
     def add_events(self, events):
@@ -304,8 +306,10 @@ class _Notes:
         place = np.empty(n_rows, dtype=np.int64)
         place[rows] = np.arange(len(rows))
         splits = np.zeros((len(self.knots), 1, len(rows)))
-        for k, (active, values) in enumerate(self._splits):
+        for k in range(len(self.knots)):
+            active, values = self._splits[k]
             splits[k, 0, place[active if order is None else order[active]]] = values
+            self._splits[k] = None  # halves the memory at this point
         return {"rows": rows, "splits": splits, "events": events}
 
     def _joined_events(self):

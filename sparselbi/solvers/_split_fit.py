@@ -229,8 +229,11 @@ def _newton(objective):
     if problem.has_intercept_column:
         point[:, -1] = problem.null_intercept
     value, gradient, eta = objective.look(point)
-    first = float(np.abs(gradient).max(initial=0.0))
-    if first == 0.0:
+    # The size of a gradient, also where the one at the start is mere rounding.
+    share = np.where(problem.omega > 0, problem.omega, np.inf)
+    noise = np.sqrt(np.sum(problem.null_score**2 / share)) * problem.norms.max()
+    first = max(float(np.abs(gradient).max()), 1e-5 * float(noise))
+    if not gradient.any():
         return point
     matrix = _preconditioner(objective, eta)
     is_quadratic = problem.loss.name == "squared"
@@ -251,11 +254,13 @@ def _newton(objective):
             value, gradient, eta = objective.look(point)
             continue
         point, (new, gradient, new_eta) = found
-        if problem.loss.saturates:
-            _check_minimizer(problem, value, new, eta, new_eta)
+        if problem.loss.saturates and _is_separated(problem, value, new, eta, new_eta):
+            raise _no_minimizer()
         value, eta = new, new_eta
     size = float(np.abs(gradient).max())
     if not size <= _ACCEPTED * first:
+        if problem.loss.saturates:  # far out, curvatures are lost in rounding
+            raise _no_minimizer()
         raise ValueError(
             f"the fit of the coefficients stopped at a gradient of {size:.3g}, "
             f"{size / first:.1e} of the one at the start: X or D may be badly scaled; "
@@ -299,19 +304,24 @@ def _search(objective, point, value, gradient, step):
     return None
 
 
-def _check_minimizer(problem, value, new_value, eta, new_eta):
-    """Raise if the classes are separated, so that coefficients go to infinity."""
+def _is_separated(problem, value, new_value, eta, new_eta):
+    """Whether only samples gain that are separated from those of other classes."""
     change = (new_eta - eta)[:, problem.omega > 0]
     if len(change) > 1:  # a common shift of all classes changes nothing
         change = change - change.mean(axis=0)
     loss = mean_loss(problem.loss, problem.y, new_eta, problem.omega)
-    stuck = value - new_value < _SEPARABLE * new_value and np.abs(change).max() > _FAR
-    if loss < _SEPARABLE * problem.null_loss or stuck:
-        raise ValueError(
-            "the coefficients have no minimizer: the classes are separated in a "
-            "direction that no coupled row of D sees. Couple more rows (an earlier "
-            "knot), or add the identity to D (sparselbi.penalties.with_identity)."
-        )
+    is_stuck = value - new_value < _SEPARABLE * new_value
+    return loss < _SEPARABLE * problem.null_loss or (
+        is_stuck and np.abs(change).max() > _FAR
+    )
+
+
+def _no_minimizer():
+    return ValueError(
+        "the coefficients have no minimizer: the classes are separated in a direction "
+        "that no coupled row of D sees. Couple more rows (an earlier knot), or add the "
+        "identity to D (sparselbi.penalties.with_identity)."
+    )
 
 
 # -- linear systems --------------------------------------------------------------------

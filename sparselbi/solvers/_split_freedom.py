@@ -9,12 +9,13 @@ derivatives of the loss at the fit.
 """
 
 import numpy as np
-from scipy import linalg
+from scipy import linalg, sparse
 
 from ._split_fit import Design
 
-# Multiplications up to which X and D are factorized, (rows of both) times p^2.
-_AFFORDABLE = 3e10
+# Multiplications, (rows of both) times p^2, and numbers up to which X and D are
+# factorized.
+_AFFORDABLE, _MAX_NUMBERS = 3e10, 5e7
 # Entries of the products of rows that are held together.
 _MAX_PRODUCTS = 3e7
 # Unknowns up to which a reweighted problem is factorized for each support.
@@ -43,7 +44,8 @@ def dense_freedom(split):
             f"not available: more than {_MAX_UNKNOWNS} coefficients of a loss that is "
             "not squared"
         )
-    if (min(n, p) + m) * float(p) ** 2 <= _AFFORDABLE:
+    size = float(p) * (min(n, p) + m)
+    if size <= _MAX_NUMBERS and size * p <= _AFFORDABLE:
         return _Exact(split)
     if n >= p:
         return _Estimated(split)
@@ -93,18 +95,19 @@ class _Exact:
     def __call__(self, masks, etas=None):
         # Products of all rows that are active in some set, each found once.
         ever = np.flatnonzero(masks.any(axis=0))
-        matrix = cross = None
-        if len(ever) ** 2 <= _MAX_PRODUCTS:
-            inside = self._rows[ever]
-            matrix, cross = -inside @ inside.T, self._top @ inside.T
-            matrix[np.diag_indices(len(ever))] += 1.0
+        few = self._top.shape[1]
+        if len(ever) ** 2 > _MAX_PRODUCTS:
+            ever, few = ever[:0], 0
+        inside = self._rows[ever]
+        matrix, cross = -inside @ inside.T, self._top @ inside.T
+        matrix[np.diag_indices(len(ever))] += 1.0
         out, known = np.empty(len(masks)), {}
         for k, active in enumerate(masks):
             key = np.packbits(active).tobytes()
             if key not in known:
                 if not active.any():
                     known[key] = self._empty
-                elif matrix is None or active.sum() > self._top.shape[1]:
+                elif active.sum() > few:
                     known[key] = self._of_outside(active)
                 else:
                     some = np.flatnonzero(active[ever])
@@ -200,9 +203,8 @@ class _Reweighted:
                 part = (columns * second[k, j]) @ columns.T
                 hessian[k, :, j], hessian[j, :, k] = part, part
         hessian = hessian.reshape(n_outputs * width, -1)
-        rest = split.D.to_dense()[~active]
         ridge = np.zeros((width, width))
-        ridge[:p, :p] = rest.T @ rest / split.nu_raw
+        ridge[:p, :p] = _gram(split.D, ~active) / split.nu_raw
         matrix = hessian + np.kron(np.eye(n_outputs), ridge)
         size = np.sqrt(np.diagonal(matrix))
         size = np.where(size > 0, size, 1.0)
@@ -213,6 +215,13 @@ class _Reweighted:
         # Intercepts are not counted; those of a softmax have one in common.
         n_free = n_outputs - (problem.loss.name == "multinomial")
         return float(total) - n_free * problem.has_intercept_column
+
+
+def _gram(D, rows):
+    """D'D of some rows, dense."""
+    part = (D.to_dense() if D.is_operator else D.matrix)[rows]
+    square = part.T @ part
+    return square.toarray() if sparse.issparse(square) else square
 
 
 def _trace(matrix, rows):

@@ -138,10 +138,7 @@ def move_blocks(
         new = _factor(square_after, edge)
         share = 0.0
         if keep and (old > 0.0) != (new > 0.0):
-            cross = 0.0
-            for r in range(start, stop):
-                cross += _raised(z[r], floor[r]) * _raised(fresh[r - start], floor[r])
-            share = _sphere_share(square_before, cross, square_after, edge, new > 0.0)
+            share = _block_share(z, fresh, floor, start, stop, edge, new > 0.0)
         for r in range(start, stop):
             before, after = z[r], fresh[r - start]
             old_split = kappa * old * _raised(before, floor[r])
@@ -183,14 +180,23 @@ def _share(part, whole):
 
 
 @inner
-def _sphere_share(aa, ab, bb, edge, entering):
-    """Where on the way from a to b, of which products are given, the norm is `edge`."""
-    dd = aa - 2.0 * ab + bb
-    ad = ab - aa
-    if dd <= 0.0:
-        return 0.0
-    root = np.sqrt(max(ad * ad + dd * (edge * edge - aa), 0.0))
-    return _share((root - ad) if entering else (-root - ad), dd)
+def _block_share(z, fresh, floor, start, stop, edge, entering):
+    """Where on the way from `z` to `fresh` the norm of a block is `edge`.
+
+    By bisection: the norm is convex, and only one end of the way is beyond the edge.
+    """
+    low, high = 0.0, 1.0
+    for _ in range(52):
+        middle = 0.5 * (low + high)
+        square = 0.0
+        for r in range(start, stop):
+            value = z[r] + middle * (fresh[r - start] - z[r])
+            square += _raised(value, floor[r]) ** 2
+        if (np.sqrt(square) > edge) == entering:
+            high = middle
+        else:
+            low = middle
+    return high
 
 
 @jit

@@ -190,8 +190,9 @@ class _Maker:
 
     def choose(self):
         """The first rule of the module's list that applies."""
-        with contextlib.suppress(_DoesNotApplyError):
-            return self.make("dct", "D'D is diagonal in the cosine basis of its grid")
+        if self.p > SMALL or _identity_level(self.problem) is not None:
+            with contextlib.suppress(_DoesNotApplyError):
+                return self.make("dct", "D'D is diagonal in the cosine basis of a grid")
         if self.p <= SMALL:
             return self.make("dense", f"there are at most {SMALL} features")
         graph = self.kernel is not None
@@ -249,8 +250,6 @@ class _Maker:
                 "X is no multiple of the identity (sparse, without intercept, equal "
                 "weights) and has no few samples"
             )
-        if self.p <= SMALL:
-            raise _DoesNotApplyError(f"there are at most {SMALL} features")
         return self._with_samples(_Cosine(values / self.nu))
 
     def _make_dense(self):
