@@ -14,7 +14,7 @@ from scipy import sparse
 
 from . import _path_views
 from .path import PathPoint, RegularizationPath, _read_only
-from .penalties.kernel_spaces import project
+from .penalties.kernel_spaces import Decomposition, decompose, project
 from .penalties.transforms import Transform
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ class SplitPath(RegularizationPath):
         means = 0.0 if self.active_means is None else self.active_means
         return coefs, intercepts + ((dense - coefs) * means).sum(axis=-1)
 
-    def decompose(self, knot: float, **options: Any) -> Any:
+    def decompose(self, knot: float, **options: Any) -> Decomposition:
         """Strong, weak and null parts of the dense coefficients (MSplit LBI).
 
         Parameters
@@ -206,8 +206,6 @@ class SplitPath(RegularizationPath):
             ``strong`` is the projected estimate; ``strong + weak + null`` the dense
             one. On the scale of ``coef * coef_scale``.
         """
-        from .solvers.split_models import decompose
-
         used = self.at(knot).coef * self.coef_scale
         return decompose(self.D, self.active_rows(knot), used, **options)
 

@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sparselbi import LBI, LBIClassifier
+from sparselbi import LBI, LBIClassifier, SplitLBI, SplitLBIClassifier
 from sparselbi.losses import Huber
 from sparselbi.selection import InformationCriterion
 from tests.common import diabetes, make_data
@@ -25,6 +25,9 @@ ESTIMATORS = [
     LBI(kappa=np.inf),
     LBI(loss=Huber(1.0)),
     LBI(selector="bic", refit=True),
+    SplitLBI(),
+    SplitLBI(kappa=np.inf),
+    SplitLBI(method="joint", selector="bic", refit=True),
 ]
 
 CLASSIFIERS = [
@@ -32,6 +35,8 @@ CLASSIFIERS = [
     LBIClassifier(multinomial="entrywise"),
     LBIClassifier(selector="bic", refit=True),
     LBIClassifier(class_weight="balanced"),
+    SplitLBIClassifier(),
+    SplitLBIClassifier(multinomial="entrywise", selector="bic", refit=True),
 ]
 
 

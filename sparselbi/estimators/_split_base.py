@@ -9,7 +9,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ..penalties.transforms import as_transform
 from ..problem import Problem
 from ..selection.statistics import half_of
-from ..solvers import split_iss_path, split_lbi_path
+from ..solvers import SupportFits, split_iss_path, split_lbi_path
 from ..solvers.split_lbi import restore_split
 from .base import _X_RULES, BaseRegularizationPathEstimator
 
@@ -125,8 +125,6 @@ class BaseSplitLBI(BaseRegularizationPathEstimator):
         self.refit_coef_ = self.refit_intercept_ = None
         if problem is None:
             return
-        from ..solvers.split_models import SupportFits
-
         split = restore_split(path, problem)
         coef, intercept, *_ = SupportFits(split).refit(path.active_rows(knot))
         coef, intercept = split.to_original(coef, intercept)

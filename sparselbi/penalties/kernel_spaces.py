@@ -35,6 +35,7 @@ from ._kernel_blocks import (
     InactiveRows,
     LargeBlock,
     SharedBlocks,
+    TooLarge,
     cost,
     independent_parts,
 )
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Decomposition",
     "KernelSpaces",
+    "TooLarge",
     "basis",
     "decompose",
     "dimension",

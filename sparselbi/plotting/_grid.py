@@ -29,6 +29,14 @@ class Grid:
         array[self.mask] = values
         return array
 
+    def location(self, features: NDArray[np.int64]) -> str:
+        """How many features there are, and the place in their middle."""
+        kept = np.ones(self.shape, dtype=bool) if self.mask is None else self.mask
+        flat = np.flatnonzero(kept)[features]
+        middle = [axis.mean().round() for axis in np.unravel_index(flat, self.shape)]
+        place = f"({', '.join(f'{index:.0f}' for index in middle)})"
+        return place if len(features) == 1 else f"{len(features):,} near {place}"
+
     def cut(self, values: NDArray[np.float64], cut: tuple[int, int] | None) -> Any:
         """An image (two axes) of the features."""
         array = self.array(values)

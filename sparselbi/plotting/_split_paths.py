@@ -163,6 +163,13 @@ def share_limits(axes: Iterable[Axes], which: str) -> None:
         getattr(ax, f"set_{which}lim")(limits[:, 0].min(), limits[:, 1].max())
 
 
+def hide_inner_labels(axes: Sequence[Axes]) -> None:
+    """Tick labels only on the last of panels that share their horizontal axis."""
+    for ax in axes[:-1]:
+        if ax.get_shared_x_axes().joined(ax, axes[-1]):
+            ax.tick_params(which="both", labelbottom=False)
+
+
 def set_time_axis(ax: Axes) -> None:
     """A logarithmic axis of t; long numbers are written as 20k, 3M."""
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter

@@ -21,7 +21,13 @@ from ._layout import (
     shortened,
 )
 from ._points import check_selections, rule_name
-from ._split_paths import SPARSE, check_split_path, n_pieces, set_log_heights
+from ._split_paths import (
+    SPARSE,
+    check_split_path,
+    hide_inner_labels,
+    n_pieces,
+    set_log_heights,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -272,6 +278,7 @@ class NuDisplay:
         for panel in axes:
             panel.set_xlim(self.nus_[0] / step, self.nus_[-1] * step)
             set_log_axis(panel)
+        hide_inner_labels(axes)
         draw = self._draw_lines if kind == "lines" else self._draw_heatmap
         handles = draw(axes, value)
         self._draw_curves(axes[1:], curves)
@@ -448,8 +455,7 @@ class NuDisplay:
         middle = np.sqrt(self.nus_[1:] * self.nus_[:-1])
         low, high = ax.get_xlim()
         edges = np.r_[low, middle, high]
-        colors = colormaps["viridis_r"].copy()
-        colors.set_bad("0.85")
+        colors = colormaps["viridis_r"].with_extremes(bad="0.85")
         last = float(cells.max()) if cells.count() else 2.0
         norm = LogNorm(1.0, max(last, 1.01))
         self.mesh_ = ax.pcolormesh(
@@ -519,7 +525,11 @@ class NuDisplay:
             ax.set_ylabel(label)
             ax.margins(y=0.15)
             if name == "count":
+                ax.set_ylim(min(values) - 1.0, max(values) + 1.0)
                 ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+            elif name == "auc":
+                low = min([0.9, *values])
+                ax.set_ylim(low - 0.08 * (1 - low), 1 + 0.08 * (1 - low))
             elif name == "irr":
                 look: dict[str, Any] = {"color": "0.35", "lw": 0.9, "ls": "--"}
                 ax.axhline(1.0, zorder=1, **look)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .._path_checks import check_choice
 from ._estimators import path_and_selection
+from ._grid import checked_grid
 from ._layout import (
     COLORS,
     LINE_STYLES,
@@ -24,6 +25,7 @@ from ._polygon import shared_end
 from ._split_paths import (
     check_split_path,
     feature_list,
+    hide_inner_labels,
     means,
     n_pieces,
     piece_count,
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
 _GREY, _TRUNK = "0.75", "0.25"
 # Up to this many lines, each has the names of its features beside its end.
-_MOST_NAMED = 30
+_MOST_NAMED = 25
 # So many lines are drawn, those of the most features.
 _MOST_COLORED, _MOST_GREY = 500, 2000
 # Coefficients that are looked at along the path: with many features, at fewer places.
@@ -192,7 +194,7 @@ class PiecesDisplay:
             lines (500 in colour, 2000 in grey) the smallest are left out.
         t_max : float, default=None
             Where the drawing ends. None is the end of the path; if the pieces become
-            more than 30, it is twice the t of the last of the selections.
+            more than 25, it is twice the t of the last of the selections.
 
         Returns
         -------
@@ -227,6 +229,7 @@ class PiecesDisplay:
             panel.autoscale_view()
             if x == "log_t":
                 set_time_axis(panel)
+        hide_inner_labels(axes)
         self.lines_ = lines.reshape(path.coef_shape)
         axes[-1].set_xlabel("t")
         if is_fresh:
@@ -377,10 +380,8 @@ class PiecesDisplay:
         ax.add_collection(self.trunks_[output])
 
     def _name(self, features: NDArray[np.int64]) -> str:
-        grid = self.path.D.grid
-        if grid is not None and len(grid["shape"]) > 1 and len(features) > 1:
-            return f"{len(features):,} features"
-        return feature_list(self.path, features)
+        grid = checked_grid(self.path, None)
+        return grid.location(features) if grid else feature_list(self.path, features)
 
     def _trunks(self, values: NDArray[np.float64]) -> list[NDArray[np.float64]]:
         """Stretches in pieces that hold features of several pieces of the reference."""
@@ -456,7 +457,7 @@ class PiecesDisplay:
 
     def _named(self) -> list[tuple[int, NDArray[np.int64]]]:
         """Lines with names at their ends, and the features that these stand for."""
-        if len(self._members) <= _MOST_NAMED:
+        if len(self._members) <= (_MOST_NAMED if len(self.trunks_) == 1 else 12):
             return list(enumerate(self._members))
         named = []
         for r, piece in enumerate(self.pieces_):

@@ -508,9 +508,9 @@ class ProfileDisplay:
             reach = max(high - center, center - low) or 1.0
             low, high = center - reach, center + reach
         name = cmap or ("gray" if center is None else "RdBu_r")
-        colors = (colormaps[name] if isinstance(name, str) else name).copy()
-        colors.set_bad(_OUTSIDE_GREY if colors.name == "gray" else _OUTSIDE)
-        return {"cmap": colors, "vmin": low, "vmax": high}
+        colors = colormaps[name] if isinstance(name, str) else name
+        outside = _OUTSIDE_GREY if colors.name == "gray" else _OUTSIDE
+        return {"cmap": colors.with_extremes(bad=outside), "vmin": low, "vmax": high}
 
 
 _LOOKS: dict[str, dict[str, Any]] = {

@@ -14,9 +14,11 @@ import numpy as np
 from ..losses.huber import normalized_mad
 from ..problem import check_positive
 from ..solvers.refit import refit_coefs
+from ..split_path import SplitPath
 from .base import Selection
 from .information import InformationCriterion
-from .statistics import count_candidates, half_of, with_statistics
+from .split_statistics import refit_residual
+from .statistics import count_candidates, half_of, sparse_part, with_statistics
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -210,8 +212,8 @@ def noise_scale(path: RegularizationPath, problem: Problem) -> tuple[float, str]
     """Standard deviation of the noise, and how it was estimated.
 
     With at least twice as many samples as features, 1.4826 times the median absolute
-    residual of the least-squares fit on all features; otherwise on the support that
-    EBIC chooses. Multiplied by ``sqrt(n / (n - size - 1))`` for the fitted coefficients
+    residual of the least-squares fit on all features; otherwise of the refit that EBIC
+    chooses. Multiplied by ``sqrt(n / (n - size - 1))`` for the fitted coefficients
     (without the 1 if there is no intercept). After a selection this is too small if
     noise was selected and too large if signal was missed.
 
@@ -233,16 +235,21 @@ def noise_scale(path: RegularizationPath, problem: Problem) -> tuple[float, str]
     problem.check_samples("a robust noise level (give sigma instead)")
     features = np.flatnonzero(problem.usable)
     rule = "residual MAD of the fit on all features"
+    chosen = None
     if len(features) > half_of(problem.total_weight):
         chosen = InformationCriterion("ebic").select(path, problem)
         features = path.support(chosen.knot)
         rule = "residual MAD of the refit chosen by EBIC"
-    coef, intercept, _ = refit_coefs(problem, features)
-    rows = np.atleast_2d(coef)[None]
-    eta = problem.linear_predictor(features, rows, np.reshape(intercept, (1, 1)))[0]
-    scale = normalized_mad((problem.y - eta)[0], problem.omega)
+    if chosen is not None and isinstance(path, SplitPath):
+        residual, size = refit_residual(path, problem, chosen.index)
+    else:
+        coef, intercept, _ = refit_coefs(problem, features)
+        rows = np.atleast_2d(coef)[None]
+        eta = problem.linear_predictor(features, rows, np.reshape(intercept, (1, 1)))
+        residual, size = (problem.y - eta[0])[0], len(features)
+    scale = normalized_mad(residual, problem.omega)
     n = problem.total_weight
-    free = n - len(features) - problem.fit_intercept
+    free = n - size - problem.fit_intercept
     return float(scale * np.sqrt(n / max(free, 1.0))), rule
 
 
@@ -293,6 +300,11 @@ class TheoreticalTime:
         ValueError
             If `problem` is None or the loss is not squared.
         """
+        if isinstance(path, SplitPath):
+            raise ValueError(
+                "TheoreticalTime is about features, not about rows of D; for a path of "
+                "Split LBI use 'ebic', 'cv' or a number."
+            )
         problem = _check_squared("TheoreticalTime", path, problem)
         sigma, rule = _sigma(self.sigma, path, problem)
         p = count_candidates(path, problem)
@@ -398,14 +410,15 @@ class Discrepancy:
                 "knot of the path is reported. sigma is too small, or the path too "
                 "short (t_max, max_features)."
             )
-        knot = float(path.knots[index])
+        knot, counted = float(path.knots[index]), sparse_part(path)
+        unit = "features" if counted is path else "rows"
         return Selection(
             rule="discrepancy",
             knot=knot,
             index=index,
             scores=path.deviance,
             quantities={
-                "features": len(path.support(knot)),
+                unit: len(counted.support(knot)),
                 "deviance": float(path.deviance[index]),
                 "level": level,
                 "sigma": sigma,

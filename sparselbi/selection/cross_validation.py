@@ -16,6 +16,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from ..losses.fit import mean_loss
 from ..solvers.refit import refit_supports
 from ..solvers.retrace import retrace
+from ..split_path import SplitPath
 from .base import Selection
 from .split_statistics import dense_predictors, split_refits
 from .statistics import sparse_part
@@ -216,19 +217,21 @@ class CrossValidation:
         error = fold_scores.std(axis=0, ddof=1) / np.sqrt(len(folds))
         chosen = _choose(mean, error)
         last = int(np.flatnonzero(np.isfinite(mean))[-1])
-        note = _common_note(notes, sparse_part(path) is not path)
+        counted = sparse_part(path)
+        is_split = isinstance(path, SplitPath)
+        note = _common_note(notes, is_split)
         if last < len(mean) - 1:
+            reason = "the path of a fold had ended"
+            if self.refit and is_split:
+                reason += ", or its refit had as many coefficients as samples"
             note.append(
-                f"Knots beyond {path.knots[last]:.6g} have no score: there the path of "
-                "a fold had ended."
+                f"Knots beyond {path.knots[last]:.6g} have no score: there {reason}."
             )
         if chosen["min"] == last and not path.is_complete:
             note.append(
                 "The best score is at the end of what was scored; a longer path "
                 "(t_max, max_features) may have a better one."
             )
-        counted = sparse_part(path)
-        is_split = counted is not path
         unit = "rows" if is_split else "features"
         sizes = counted._nonzero(counted.active_coefs).sum(axis=1)
         scored_fit = "dense coefficients" if is_split else "path"
@@ -256,7 +259,7 @@ class CrossValidation:
                 "n_folds": len(folds),
                 "splitter": self._splitter_name(problem),
                 "kappa_raw": path.kappa_raw,
-                **({"nu_raw": path.nu_raw} if is_split else {}),
+                **({"nu_raw": path.nu_raw} if isinstance(path, SplitPath) else {}),
                 "knots_scored": last + 1,
             },
             message=" ".join(note),
@@ -438,8 +441,11 @@ def _score_fold(
     if not fold.is_complete:
         reached = times <= fold.knots[-1] * (1 + 1e-10)
     coefs, intercepts = fold._active_at(times[reached])
-    if refit and sparse_part(fold) is not fold:
+    if refit and isinstance(fold, SplitPath):
         coefs, intercepts = split_refits(fold, part, times[reached])
+        found = np.isfinite(intercepts).reshape(len(intercepts), -1).all(axis=1)
+        reached[reached] = found
+        coefs, intercepts = coefs[found], intercepts[found]
     # The knots of the exact path are refits already, unless signs are constrained.
     elif refit and (path.method != "iss" or path.penalty.positive):
         support = fold._nonzero(coefs)
@@ -471,7 +477,7 @@ def _losses(problem, fold, coefs, intercepts, test):
 
 def _predictors(problem, fold, coefs, intercepts, rows):
     """Linear predictors (K, n_outputs, n_rows) of coefficients (K, n_outputs, E)."""
-    if sparse_part(fold) is not fold:
+    if isinstance(fold, SplitPath):
         return dense_predictors(problem, coefs, intercepts)[..., rows]
     return problem.linear_predictor(fold.active_features, coefs, intercepts, rows)
 

@@ -48,12 +48,13 @@ def degrees_of_freedom(
     Parameters
     ----------
     path : RegularizationPath
-        Squared loss, traced on `problem`.
+        Squared loss, traced on `problem`. Of a path of Split LBI it is about the dense
+        coefficients.
     problem : Problem
     trace : callable
         ``trace(problem_with_other_y) -> path``; must do what traced `path`, with the
-        same raw kappa and the same t_max, for example
-        ``lambda q: lbi_path(q, kappa_raw=path.kappa_raw, t_max=path.knots[-1])``.
+        same raw kappa (and nu) and the same t_max: for every solver that is
+        ``lambda q: sparselbi.solvers.retrace.retrace(path, q)``.
     sigma : float, default=None
         Standard deviation of the noise of a sample with weight 1. None takes the
         least-squares fit on all features, or, without enough samples for it, the refit
@@ -123,7 +124,7 @@ def _fitted_noise(
     problem: Problem, coefs: NDArray[np.float64], noise: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Inner product of the weighted noise with the fits, intercept taken out."""
-    moved = np.flatnonzero((coefs != 0).any(axis=0))
+    moved = np.flatnonzero((coefs != 0).any(axis=0) & problem.usable)
     products = problem.correlate(noise)[0, moved] * problem.x_scale[moved]
     return coefs[:, moved] @ products
 
@@ -133,5 +134,5 @@ def _noise_level(path: RegularizationPath, problem: Problem) -> float:
     if n_free > 0 and variance > 0:
         return float(np.sqrt(variance))
     chosen = InformationCriterion("ebic").select(path, problem).quantities
-    n_free = chosen["n"] - chosen["size"] - problem.fit_intercept
+    n_free = chosen["n"] - chosen["df"] - problem.fit_intercept
     return float(np.sqrt(chosen["deviance"] / n_free))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import gammaln
 
+from ..split_path import SplitPath
 from .base import Selection
 from .split_statistics import dense_df
 from .statistics import (
@@ -16,7 +17,6 @@ from .statistics import (
     full_variance,
     half_of,
     path_supports,
-    sparse_part,
     with_larger_refits,
     with_statistics,
 )
@@ -190,6 +190,7 @@ class InformationCriterion:
         """
         self._check(path)
         path = _with_statistics(path, problem)
+        assert path.refit_deviance is not None
         n = float(path.n_samples)
         notes: list[str] = []
 
@@ -344,7 +345,7 @@ class InformationCriterion:
         return (max(0.0, 1 - np.log(n) / (2 * np.log(p))) if p > 1 else 0.0), rule
 
     def _models(self, path: RegularizationPath, problem: Problem | None) -> _Models:
-        if sparse_part(path) is not path:
+        if isinstance(path, SplitPath):
             return self._split_models(path, problem)
         supports = path_supports(path)
         size = supports.refit_size if self.refit else supports.size
@@ -373,20 +374,19 @@ class InformationCriterion:
             unit="features",
         )
 
-    def _split_models(
-        self, path: RegularizationPath, problem: Problem | None
-    ) -> _Models:
+    def _split_models(self, path: SplitPath, problem: Problem | None) -> _Models:
         """For the refits or the dense coefficients of a path of Split LBI."""
         info = path.info
         if self.refit:
             fit, deviance = "refit on the kernel of inactive rows", path.refit_deviance
+            assert deviance is not None
             df, df_rule = info["df_refit"], "rank of X on the kernel of inactive rows"
             # Different rows may stand for the same model.
-            both = np.nan_to_num(np.column_stack([df, path.refit_deviance]), nan=-1.0)
+            both = np.nan_to_num(np.column_stack([df, deviance]), nan=-1.0)
             ids = np.unique(both, axis=0, return_inverse=True)[1].ravel()
         else:
             fit, deviance = "dense coefficients", path.deviance
-            ids = path_supports(sparse_part(path)).ids
+            ids = path_supports(path.split).ids
             df, df_rule = np.full(len(path), np.nan), "given"
             if isinstance(self.df, str):
                 df, df_rule = dense_df(path, problem)

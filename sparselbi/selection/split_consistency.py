@@ -13,7 +13,8 @@ from scipy.stats import rankdata
 from ..penalties.transforms import as_transform
 from ..solvers._split_problem import SplitProblem
 from ..solvers.split_lbi import split_iss_path, split_lbi_path
-from .statistics import with_statistics
+from .split_statistics import split_statistics
+from .statistics import sparse_part
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -207,7 +208,7 @@ def split_irrepresentable_condition(
     inside, k = np.append(S, free), len(S)
     forms.check_support(S, free)
     values = np.zeros((len(grid), len(rest)))
-    signed = None if s is None else np.zeros_like(values)
+    signed = np.zeros_like(values)
     eigenvalue = np.zeros(len(grid))
     for i, one in enumerate(grid):
         ratio, inverse = forms.ratio(one, inside, rest)
@@ -219,7 +220,8 @@ def split_irrepresentable_condition(
             # With free rows: of the Schur complement, whose inverse is this block.
             eigenvalue[i] = 1.0 / linalg.eigvalsh(inverse[:k, :k])[-1]
     raw = grid * forms.unit
-    return SplitIrrepresentability(grid, raw, S, rest, values, eigenvalue, signed, s)
+    kept = None if s is None else signed
+    return SplitIrrepresentability(grid, raw, S, rest, values, eigenvalue, kept, s)
 
 
 class _Forms:
@@ -421,7 +423,7 @@ def row_auc(path: RegularizationPath, true_rows: ArrayLike) -> float:
     regularization path with structural sparsity. Advances in Neural Information
     Processing Systems 29.
     """
-    path = getattr(path, "split", path)
+    path = sparse_part(path)
     S = check_rows("true_rows", true_rows, path.n_features)
     if len(S) == path.n_features:
         raise ValueError(f"all {len(S)} rows are true: none is there to be told apart.")
@@ -464,5 +466,5 @@ def nu_study(
         options = {name: value for name, value in options.items() if name != "kappa"}
     trace = split_iss_path if exact else split_lbi_path
     return [
-        with_statistics(trace(problem, D, nu=one, **options), problem) for one in nu
+        split_statistics(trace(problem, D, nu=one, **options), problem) for one in nu
     ]

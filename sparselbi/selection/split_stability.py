@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..split_path import SplitPath
 from .statistics import candidate_labels, sparse_part
 
 if TYPE_CHECKING:
@@ -101,14 +102,13 @@ def support_agreement(
     given = list(paths)
     if len(given) < 2:
         raise ValueError(f"got {len(given)} path(s); agreement needs at least two.")
-    unit = which or ("rows" if _is_split(given[0]) else "features")
+    unit = which or ("rows" if isinstance(given[0], SplitPath) else "features")
     if unit not in _WHICH:
         raise ValueError(f"which={which!r} is unknown; use one of {_WHICH}.")
-    if unit == "rows" and not all(map(_is_split, given)):
+    if unit == "rows" and not all(isinstance(path, SplitPath) for path in given):
         raise ValueError(
             "which='rows' needs paths of Split LBI; others have features only."
         )
-    projected = unit == "features" and _is_split(given[0])
     parts = [sparse_part(path) if unit == "rows" else path for path in given]
     n_units = {path.n_features for path in parts}
     if len(n_units) > 1 or any(path.knot_name != "t" for path in parts):
@@ -118,12 +118,15 @@ def support_agreement(
         )
     times = _common_grid(given) if knots is None else np.atleast_1d(np.asarray(knots))
     counted = np.ones(n_units.pop(), dtype=bool)
-    if not projected:
+    if not isinstance(parts[0], SplitPath):
         counted = candidate_labels(parts[0]) >= 0
     value, size = np.empty(len(times)), np.empty(len(times))
     for k, t in enumerate(times):
         supports = [
-            (path.projected(t) if projected else path.at(t)).support for path in parts
+            path.projected(t).support
+            if isinstance(path, SplitPath)
+            else path.support(t)
+            for path in parts
         ]
         hits = np.zeros(len(counted), dtype=np.int64)
         for support in supports:
@@ -181,7 +184,3 @@ def _common_grid(paths: list[RegularizationPath]) -> NDArray[np.float64]:
     if not 0 < first < last:
         return np.array([float(last)])
     return np.geomspace(first, last, _N_KNOTS)
-
-
-def _is_split(path: RegularizationPath) -> bool:
-    return sparse_part(path) is not path

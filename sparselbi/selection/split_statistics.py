@@ -127,14 +127,15 @@ def split_refits(
     Returns
     -------
     coefs : ndarray of shape ``(K, *coef_shape)``
-        On the original scale of X. NaN where there are more free dimensions than
+        On the original scale of X. NaN where there are as many free dimensions as
         samples, or too many to be computed with.
     intercepts : ndarray of shape ``(K, *coef_shape[:-1])``
     """
     models = _Models(path, problem)
     splits, _ = path.split._active_at(knots)
     masks = models.masks(path.split._nonzero(splits))
-    found = models.fits.refits(masks, max_df=problem.total_weight)
+    most = problem.total_weight - 1 - problem.fit_intercept
+    found = models.fits.refits(masks, max_df=most)
     coefs, intercepts = models.split.to_original(*found[:2])
     shape = path.coef_shape
     return (

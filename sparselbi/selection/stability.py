@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 
 from ..solvers.base import check_count
 from ..solvers.retrace import retrace
+from ..split_path import SplitPath
 from .statistics import candidate_labels, sparse_part
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ class Stability:
         quartiles = np.quantile(entries, [0.25, 0.5, 0.75], axis=0, method="higher")
         frame = pd.DataFrame(
             {
-                "feature": [self._name(j) for j in some],
+                "feature": [self._name(int(j)) for j in some],
                 "index": some,
                 "probability": self.probabilities(self.knot_for(1.0, threshold))[some],
                 "ever": ever[some],
@@ -229,7 +230,7 @@ class Stability:
         knot = self.knot_for()
         stable = self.selected()
         bound = self.error_bound(0.75, knot)
-        shown = [self._name(j) for j in stable[:12]]
+        shown = [self._name(int(j)) for j in stable[:12]]
         more = f", ... ({len(stable)} in all)" if len(stable) > 12 else ""
         return (
             f"Stability of {self.penalized.sum()} {self.unit} in {self.n_pairs} "
@@ -302,7 +303,7 @@ def stability_selection(
     jobs = (delayed(_entries)(path, problem, rows, max_features) for rows in halves)
     entries = np.array(Parallel(n_jobs=n_jobs)(jobs))
     counted = sparse_part(path)
-    is_split = counted is not path
+    is_split = isinstance(path, SplitPath)
     penalized = candidate_labels(counted, None if is_split else problem) >= 0
     last = float(path.knots[-1])
     first = min(entries[:, penalized].min(initial=np.inf), last)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..losses.huber import normalized_mad
 from ..solvers.refit import refit_coefs
+from ..split_path import SplitPath
 from .least_squares import (
     full_residual_sum,
     least_squares_system,
@@ -58,7 +59,7 @@ def with_statistics(path: RegularizationPath, problem: Problem) -> Regularizatio
 
         Of a path of Split LBI what `split_statistics` says.
     """
-    if sparse_part(path) is not path:
+    if isinstance(path, SplitPath):
         from .split_statistics import split_statistics
 
         return split_statistics(path, problem)
@@ -87,7 +88,7 @@ def with_larger_refits(
     path: RegularizationPath, problem: Problem, max_size: float
 ) -> RegularizationPath:
     """Return the path with the refit deviances of up to `max_size` coefficients."""
-    if sparse_part(path) is not path:
+    if isinstance(path, SplitPath):
         from .split_statistics import with_larger_split_refits
 
         return with_larger_split_refits(path, problem, max_size)
@@ -105,7 +106,7 @@ def with_larger_refits(
 
 def sparse_part(path: RegularizationPath) -> RegularizationPath:
     """The path whose zeros matter: over the rows of D for Split LBI, else itself."""
-    return getattr(path, "split", path)
+    return path.split if isinstance(path, SplitPath) else path
 
 
 class Supports(NamedTuple):

@@ -15,7 +15,7 @@ _MAX_CG = 5000
 # Features up to which the preconditioner is factored as a dense matrix.
 _DENSE = 3000
 # Numbers up to which the used columns are written out as a dense block.
-_BLOCK = 5 * 10**7
+MAX_BLOCK = 5 * 10**7
 # A ridge this small, relative to the largest diagonal entry, only lets a singular
 # matrix be factored.
 _RIDGE = 1e-10
@@ -40,16 +40,20 @@ class Design:
     n_columns : int
     block : ndarray of shape (P, n_samples) or None
         The columns, where they fit into memory and are not mostly zeros.
+    cost : int
+        Of one product, in entries of a dense one.
     """
 
     def __init__(self, problem):
         self.problem = problem
         self.n_columns = problem.n_features + int(problem.has_intercept_column)
         shape = self.n_columns, problem.n_samples
-        limit = _BLOCK
+        size = shape[0] * shape[1]
+        self.cost, limit = size, MAX_BLOCK
         if sparse.issparse(problem.X):  # an entry of a sparse product takes ten times
-            limit = min(limit, max(10 * problem.X.nnz, 10**5))
-        self.block = np.empty(shape) if shape[0] * shape[1] <= limit else None
+            self.cost = min(size, max(10 * problem.X.nnz, 10**5))
+            limit = min(limit, self.cost)
+        self.block = np.empty(shape) if size <= limit else None
         if self.block is not None:
             for some in _pieces(*shape):
                 columns = np.arange(self.n_columns)[some]
@@ -89,17 +93,17 @@ class Design:
         if self.block is not None:
             half = self.block[:p] * np.sqrt(weight)
             return half @ half.T
-        if sparse.issparse(X):
-            half = sparse.diags_array(np.sqrt(weight)) @ X
-            total = (half.T @ half).toarray()
-        else:
+        if not sparse.issparse(X):
             total = np.zeros((p, p))
             for some in _pieces(*X.shape):
-                half = X[some] * np.sqrt(weight[some])[:, None]
+                half = X[some] - problem.x_mean
+                half *= np.sqrt(weight[some])[:, None]
                 total += half.T @ half
-        mean, products = problem.x_mean, X.T @ weight
-        total -= np.outer(mean, products)
-        total -= np.outer(products - weight.sum() * mean, mean)
+        else:
+            half = sparse.diags_array(np.sqrt(weight)) @ X
+            mean, products = problem.x_mean, X.T @ weight
+            total = (half.T @ half).toarray() - np.outer(mean, products)
+            total -= np.outer(products - weight.sum() * mean, mean)
         return total / np.outer(problem.x_scale, problem.x_scale)
 
 

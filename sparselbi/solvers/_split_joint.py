@@ -15,7 +15,7 @@ from ..path import EVENT_DTYPE
 from ..penalties import get_penalty
 from ._lbi_trace import SATURATION
 from ._recording import TOLERANCE
-from ._split_fit import Design
+from ._split_fit import MAX_BLOCK, Design
 from ._split_joint_steps import (
     advance,
     couple,
@@ -29,10 +29,15 @@ from ._split_problem import SplitTrace
 from .base import build_events, check_count
 
 _MAX_RESTARTS = 20
-# Knots that straight lines need are added up to this multiple of the grid.
+# Knots that straight lines need are added up to this multiple of the grid, and up to
+# so many numbers.
 _MAX_KNOTS = 20
-# The objective never grows with a stable step, up to rounding.
+_MAX_NUMBERS = 5 * 10**7
+# The objective never grows with a stable step, but for rounding: this fraction of the
+# null model's loss.
 _GROWTH = 1e-9
+# Below this fraction of the null model's loss there is nothing but rounding.
+_ROUNDING = 1e-13
 
 
 class _Unstable(Exception):
@@ -116,7 +121,7 @@ def trace_joint(split, *, kappa_raw, step, start, t0, null, t_max, n_knots, max_
         run = _Run(split, model, coupling, kappa_raw, size, max_rows)
         run.place(start, t0, null)
         grid = np.geomspace(t0, t_max, n_knots)
-        grid[-1] = t_max
+        grid[[0, -1]] = t0, t_max
         try:
             with np.errstate(over="ignore", invalid="ignore"):
                 status = run.go(grid)
@@ -144,17 +149,17 @@ def _too_long(step, kappa_raw, limit):
 
 
 def _loss_model(split):
-    """The Gram matrix if that is the cheaper of the two."""
+    """The Gram matrix where a product with it is cheaper than two with X."""
     problem, p = split.problem, split.n_features
     design = Design(problem)
-    squared = problem.loss.name == "squared"
-    if squared and design.block is not None and p <= 2 * problem.n_samples:
+    is_squared = problem.loss.name == "squared"
+    if is_squared and p * p <= min(2 * design.cost, MAX_BLOCK):
         return _GramModel(problem, design)
     return _SampleModel(problem, design)
 
 
 class _GramModel:
-    """Squared loss with the Gram matrix of the columns: p^2 instead of 2 n p."""
+    """Squared loss, by the Gram matrix of the columns."""
 
     products = "gram"
 
@@ -291,7 +296,9 @@ class _Run:
         problem, step, recorder = self.split.problem, self.step, self.recorder
         saturated = SATURATION * problem.null_loss if problem.loss.saturates else -1.0
         recorder.begin(self.t_start, self.now)
-        recorder.room = _MAX_KNOTS * len(grid)
+        recorder.room = min(
+            _MAX_KNOTS * len(grid), _MAX_NUMBERS // self.descent.size - len(grid)
+        )
         i_grid = int(grid[0] <= self.t_start)
         best = np.inf
         self.m = m_event = 0
@@ -313,7 +320,9 @@ class _Run:
                 coupled = loss + 0.5 * float(np.vdot(self.rest, self.rest)) / (
                     self.split.nu_raw
                 )
-                if not coupled <= best * (1 + _GROWTH):
+                # A perfect fit leaves only rounding, which may rise as it likes.
+                rounding = _ROUNDING * problem.null_loss
+                if not coupled <= best * (1 + _GROWTH) + rounding:
                     raise _Unstable
                 best = coupled
             while i_grid < len(grid) and grid[i_grid] <= t:

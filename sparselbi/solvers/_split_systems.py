@@ -50,8 +50,14 @@ SAMPLES = 5_000
 ENTRIES = 125_000_000  # one gigabyte
 AUGMENTED = 20_000_000
 GRAM = 50_000_000
-# Residual of conjugate gradients, relative to the right-hand side.
+# Residual of conjugate gradients, relative to the right-hand side: of `solve`, and of
+# `follow`, whose errors a path forgets.
 TOLERANCE = 1e-11
+FOLLOWED = 1e-10
+_TOLERATED = 1e-8  # rounding may end the progress earlier
+# Slowly converging modes that are solved apart: how many at most, below which
+# eigenvalue (of the matrix divided by its diagonal), and rounds of subspace iteration.
+_MODES, _SLOW, _ROUNDS = 32, 0.25, 4
 # Direct solutions are refined until their residual is below this.
 _EXACT = 1e-12
 # A pivot, or an eigenvalue of M, below this fraction of the largest is zero.
@@ -522,6 +528,7 @@ class _Gradients:
             )
             self._size = np.append(kernel.sum(axis=0), np.inf)
         self._limit = 1000 + 2 * len(diagonal)
+        self._A, self._slow = A, None
         self.info = {"n_solves": 0, "n_products": 0}
 
     def _project(self, v):
@@ -538,11 +545,38 @@ class _Gradients:
         x = np.zeros_like(right)
         return conjugate_gradients(*self._matrix, right, x, target, limit)[0]
 
-    def _solve(self, right, x):
+    def learn(self, rows):
+        """Find slow modes, those of clusters say, in solutions (k, p) of any kind.
+
+        What `follow` starts from then has no error along them.
+        """
+        diagonal = self._matrix[3]
+        rows = self._centre(rows[: 3 * _MODES])
+        values, modes = _ritz(self._A, diagonal, rows)
+        modes = modes[: np.count_nonzero(values[:_MODES] <= _SLOW)]
+        for _ in range(_ROUNDS if len(modes) else 0):
+            values, modes = _ritz(
+                self._A, diagonal, self._centre(self.solve(modes * diagonal))
+            )
+        self.info["n_slow_modes"] = len(modes)
+        if len(modes):
+            self._slow = modes, values
+
+    def _centre(self, rows):
+        """Make rows orthogonal to the kernel in the metric of the diagonal."""
+        if self._label is None:
+            return rows
+        diagonal, n = self._matrix[3], len(self._size)
+        size = np.bincount(self._label, diagonal, n)
+        size[(size == 0) | np.isinf(self._size)] = np.inf
+        means = [np.bincount(self._label, v * diagonal, n) / size for v in rows]
+        return rows - np.stack(means)[:, self._label]
+
+    def _solve(self, right, x, tolerance=TOLERANCE):
         right = self._project(right)
-        target = TOLERANCE * np.linalg.norm(right)
+        target = tolerance * np.linalg.norm(right)
         count, rest = conjugate_gradients(*self._matrix, right, x, target, self._limit)
-        _check_converged(rest, target)
+        _check_converged(rest, right)
         self.info["n_solves"] += 1
         self.info["n_products"] += count
         return self._project(x)
@@ -557,10 +591,14 @@ class _Gradients:
         past = []
 
         def solve(right, remember=True):
-            x = self._solve(np.ascontiguousarray(right), _extrapolate(past, right))
+            x = _extrapolate(past, right)
+            if self._slow is not None:
+                modes, values = self._slow
+                x += (modes @ (self._project(right) - self._A @ x) / values) @ modes
+            x = self._solve(np.ascontiguousarray(right), x, FOLLOWED)
             if remember:
                 past.append(x)
-                del past[:-3]
+                del past[:-2]
             return x
 
         return solve
@@ -579,9 +617,9 @@ class _Products:
             raise ValueError(_explain(direction))
         self.info = {"n_solves": 0, "n_products": 0}
 
-    def _solve(self, right, x):
+    def _solve(self, right, x, tolerance=TOLERANCE):
         rest = right - self._matrix.dot(x[None])[0]
-        target = TOLERANCE * np.linalg.norm(right)
+        target = tolerance * np.linalg.norm(right)
         way = rest / self._diagonal
         rho = rest @ way
         limit = 1000 + 2 * len(x)
@@ -598,13 +636,23 @@ class _Products:
             way = scaled + (fresh / rho) * way
             rho = fresh
         self.info["n_solves"] += 1
-        _check_converged(np.linalg.norm(rest), target)
+        _check_converged(np.linalg.norm(rest), right)
         return x
 
     def solve(self, right):
         return np.stack([self._solve(row, np.zeros_like(row)) for row in right])
 
-    follow = _Gradients.follow
+    def follow(self):
+        past = []
+
+        def solve(right, remember=True):
+            x = self._solve(right, _extrapolate(past, right), FOLLOWED)
+            if remember:
+                past.append(x)
+                del past[:-2]
+            return x
+
+        return solve
 
 
 class _Corrected:
@@ -668,6 +716,7 @@ class _Corrected:
     def follow(self):
         if not hasattr(self._inner, "follow"):
             return lambda right, remember=True: self.solve(right[None])[0]
+        self._inner.learn(self._reach)
         inner = self._inner.follow()
 
         def solve(right, remember=True):
@@ -677,25 +726,35 @@ class _Corrected:
         return solve
 
 
-def _check_converged(rest, target):
-    if not rest <= 1e3 * target:
+def _check_converged(rest, right):
+    """Raise if `rest`, the norm of a residual, is too large for `right`."""
+    if not rest <= _TOLERATED * np.linalg.norm(right):
         raise ValueError(
-            "conjugate gradients did not converge: the residual is "
-            f"{rest * TOLERANCE / target:.1e} of the right-hand side. X and D (nearly) "
-            "ignore some direction, or the input is not finite; use route='splu' or "
-            "'dense', or add the identity to D (sparselbi.penalties.with_identity)."
+            "conjugate gradients did not converge: X and D (nearly) ignore some "
+            "direction, or the input is not finite. Use route='splu' or 'dense', or "
+            "add the identity to D (sparselbi.penalties.with_identity)."
         )
 
 
 def _extrapolate(past, right):
-    """A guess that continues the last one to three solutions."""
-    if not past:
-        return np.zeros_like(right)
-    if len(past) == 1:
-        return past[0].copy()
+    """A guess on the line through the last two solutions.
+
+    Higher orders are no better: rows that enter make the sequence rough.
+    """
     if len(past) == 2:
         return 2.0 * past[1] - past[0]
-    return 3.0 * (past[2] - past[1]) + past[0]
+    return past[0].copy() if past else np.zeros_like(right)
+
+
+def _ritz(A, diagonal, rows):
+    """Eigenvalues, ascending, and vectors of (A, diagonal) within the span of rows."""
+    gram = (rows * diagonal) @ rows.T
+    size, vectors = linalg.eigh(gram)
+    large = size > 1e-8 * size[-1]
+    whitened = vectors[:, large] / np.sqrt(size[large])
+    inner = whitened.T @ (rows @ (A @ rows.T)) @ whitened
+    values, vectors = linalg.eigh(0.5 * (inner + inner.T))
+    return values, (whitened @ vectors).T @ rows
 
 
 # -- structure -------------------------------------------------------------------------

@@ -523,17 +523,12 @@ class _Joint:
         self.null_coef, self.null_intercept = self.null
 
     def run(self, kappa_raw, t0, t_max):
-        from ._split_joint import step_limit, trace_joint
+        from ._split_joint import trace_joint
 
-        limit, step = step_limit(self.split, kappa_raw), self.options["step_size"]
-        if step == "auto":
-            step = 0.5 * limit
-        elif step >= limit:
-            raise _unstable(step, kappa_raw, limit)
         trace = trace_joint(
             self.split,
             kappa_raw=kappa_raw,
-            step=step,
+            step=self.options["step_size"],
             start=self.options["start"],
             t0=t0,
             null=self.null,
@@ -545,7 +540,7 @@ class _Joint:
         trace.info.setdefault(
             "route_reason", "the joint form needs products with X and D only"
         )
-        return trace, step
+        return trace, trace.info["step_size"]
 
 
 def _choose_form(split, route):

@@ -9,8 +9,12 @@ from scipy import linalg, sparse
 from scipy.sparse.linalg import splu
 
 from ..losses.fit import fit_unpenalized
-from ..penalties._kernel_blocks import TooLarge
-from ..penalties.kernel_spaces import Decomposition, decompose, kernel_spaces
+from ..penalties.kernel_spaces import (
+    Decomposition,
+    TooLarge,
+    decompose,
+    kernel_spaces,
+)
 from ._split_fit import Design, fit_coupled
 from ._split_freedom import dense_freedom
 
