@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import linalg, sparse
 from scipy.linalg import blas, lapack
 
+from ._row_sums import _blas as blas_threads
+from ._row_sums import _n_blas_threads as n_blas_threads
 from ._row_sums import advise, block_sums
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
 _BLOCK = 1 << 17
 # Rows that the shift of the columns is taken from.
 _HEAD = 1024
+# Smaller products are done before threads have started.
+_THREADED_WORK = 1e8
 # Sparse designs up to so many multiplications take the accurate way.
 _DENSE_WORK = 1e11
 # A column is dependent if the others leave at most this fraction of it.
@@ -121,7 +127,7 @@ class RowBasis:
 
     def _by_qr(self, Y):
         """Means and triangular factor of the centred [X, Y], from blocks of rows."""
-        X, weight, step = self._X, self._weight, self._step
+        X, weight = self._X, self._weight
         (n, p), lead = X.shape, int(self.constant > 0)
         shift = np.zeros(p + Y.shape[1])
         if lead:
@@ -134,12 +140,26 @@ class RowBasis:
             same = (head == head[0]).all(axis=0)
             with np.errstate(over="ignore", invalid="ignore"):
                 shift = np.where(same, head[0], head.mean(axis=0))
+        factors = self._share(functools.partial(self._triangle_of, Y, shift))
+        triangle = factors[0]
+        if len(factors) > 1:
+            triangle = np.linalg.qr(np.vstack(factors), mode="r")
+        if not np.isfinite(triangle).all():
+            raise FloatingPointError
+        mean = np.zeros(len(shift))
+        if lead:
+            mean = shift + triangle[0, 1:] / triangle[0, 0]
+        return mean, triangle[lead:, lead:].copy()
+
+    def _triangle_of(self, Y, shift, blocks):
+        """Triangular factor of the weighted rows of ``[1, X, Y]`` in some blocks."""
+        X, weight = self._X, self._weight
+        p, lead = X.shape[1], int(self.constant > 0)
         width = lead + len(shift)
-        stack = np.zeros((width + step, width), order="F")
-        triangle = stack[:width]
+        stack = np.zeros((width + self._step, width), order="F")
         lwork = int(lapack.dgeqrf_lwork(*stack.shape)[0])
-        with np.errstate(over="ignore", invalid="ignore"):
-            for rows in self._slices():
+        with np.errstate(over="ignore", invalid="ignore"):  # of this thread
+            for rows in blocks:
                 part = stack[width : width + rows.stop - rows.start]
                 part[:, :lead] = 1.0
                 part[:, lead : lead + p] = _dense(X[rows])
@@ -149,16 +169,11 @@ class RowBasis:
                 if weight is not None:
                     part *= np.sqrt(weight[rows])[:, None]
                 stack[width + len(part) :] = 0.0
-                for array in (X, Y):
-                    _release(array, rows)
+                release(X, rows)
+                release(Y, rows)
                 done = lapack.dgeqrf(stack, lwork=lwork, overwrite_a=1)[0]
-                triangle[:] = np.triu(done[:width])
-                if not np.isfinite(triangle[:, -1]).all():
-                    raise FloatingPointError
-        mean = np.zeros(len(shift))
-        if lead:
-            mean = shift + triangle[0, 1:] / triangle[0, 0]
-        return mean, triangle[lead:, lead:].copy()
+                stack[:width] = np.triu(done[:width])
+        return stack[:width].copy()
 
     def _by_gram(self, Y, total):
         """Shift too, from inner products of sparse columns: half the digits."""
@@ -218,11 +233,16 @@ class RowBasis:
         coefs = (self.lift @ self.projected).T
         return coefs, self.target_mean - coefs @ self.mean
 
-    def blocks(self) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-        """Yield slices of rows, and their coordinates (to be used at once)."""
-        for rows in self._slices():
-            yield rows, self._coordinates(self._X[rows], _part(self._weight, rows))
-            _release(self._X, rows)
+    def visit(self, work: Callable[[slice, NDArray[np.float64]], object]) -> None:
+        """Call ``work(rows, coordinates)`` for all slices of rows, from threads."""
+
+        def visit_some(blocks):
+            for rows in blocks:
+                weight = _part(self._weight, rows)
+                work(rows, self._coordinates(self._X[rows], weight))
+                release(self._X, rows)
+
+        self._share(visit_some)
 
     def at(self, rows: NDArray[np.intp]) -> NDArray[np.float64]:
         """Return the coordinates of the given rows, (len(rows), n_coordinates)."""
@@ -245,10 +265,19 @@ class RowBasis:
         reach = reach if self.way == "qr" else reach**2
         return 8 * _EPS * (self.rank + reach)
 
-    def _slices(self):
-        n = self._X.shape[0]
-        for start in range(0, n, self._step):
-            yield slice(start, min(start + self._step, n))
+    def _share(self, work):
+        """Results of ``work(blocks)``, where threads get every so manieth block."""
+        n, step = self._X.shape[0], self._step
+        blocks = [slice(k, min(k + step, n)) for k in range(0, n, step)]
+        large = n * self._X.shape[1] ** 2 > _THREADED_WORK
+        n_threads = min(n_blas_threads() if large else 1, len(blocks))
+        if n_threads == 1:
+            return [work(blocks)]
+        # Threads inside of BLAS gain little on slim blocks, and lose a lot when the
+        # machine is busy.
+        parts = [blocks[k::n_threads] for k in range(n_threads)]
+        with blas_threads().limit(limits=1), ThreadPoolExecutor(n_threads) as pool:
+            return list(pool.map(work, parts))
 
     def _coordinates(self, X, weight):
         if self.way == "gram":
@@ -317,7 +346,7 @@ def _part(weight, rows):
     return None if weight is None else weight[rows]
 
 
-def _release(array, rows):
+def release(array: Any, rows: slice) -> None:
     """Give pages of a memory map back, and ask for the next ones."""
     if isinstance(array, np.ndarray):
         advise(array[rows], "MADV_DONTNEED")

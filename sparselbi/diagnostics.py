@@ -16,6 +16,7 @@ from ._row_basis import (
     first_not_finite,
     independent,
     invert,
+    release,
 )
 from .problem import check_weight
 
@@ -114,10 +115,14 @@ def regression_diagnostics(
         )
     fit_variance = np.empty(n)
     residual = np.empty(Y.shape)
-    for part, Z in basis.blocks():
+
+    def fill(part, Z):
         fit_variance[part] = _squares(Z) + basis.constant
         np.subtract(Y[part], Z @ basis.projected, out=residual[part])
         residual[part] -= basis.target_mean
+        release(Y, part)
+
+    basis.visit(fill)
     leverages = _leverages(fit_variance, weight, basis)
     coefs, intercepts = basis.coefs()
     single = np.ndim(y) == 1
@@ -173,8 +178,11 @@ def leverage(
     except FloatingPointError:
         raise ValueError(first_not_finite(rows)) from None
     fit_variance = np.empty(n)
-    for part, Z in basis.blocks():
+
+    def fill(part, Z):
         fit_variance[part] = _squares(Z) + basis.constant
+
+    basis.visit(fill)
     return _leverages(fit_variance, weight, basis)
 
 
@@ -388,8 +396,11 @@ class RegressionDiagnostics:
         For a few rows of many see `deleted_coefs`.
         """
         out = np.empty((len(self.residual), *self.coef.shape))
-        for part, Z in self._basis.blocks():
+
+        def fill(part, Z):
             out[part] = self._changes(part, Z)[0]
+
+        self._basis.visit(fill)
         return _read_only(out)
 
     @cached_property
@@ -403,8 +414,11 @@ class RegressionDiagnostics:
     def dfbeta_intercept(self) -> NDArray[np.float64]:
         """``intercept - intercept_(i)``, like y; 0 without an intercept."""
         out = np.empty(self.residual.shape)
-        for part, Z in self._basis.blocks():
+
+        def fill(part, Z):
             out[part] = self._changes(part, Z)[1]
+
+        self._basis.visit(fill)
         return _read_only(out)
 
     @cached_property

@@ -11,6 +11,13 @@ from .consistency import (
 from .cross_validation import CrossValidated, CrossValidation
 from .degrees_of_freedom import degrees_of_freedom
 from .information import InformationCriterion
+from .split_consistency import (
+    SplitIrrepresentability,
+    nu_study,
+    row_auc,
+    split_irrepresentable_condition,
+)
+from .split_stability import SupportAgreement, dice_coefficient, support_agreement
 from .stability import Stability, stability_selection
 from .statistics import with_statistics
 from .table import SELECTORS, get_selector
@@ -25,12 +32,19 @@ __all__ = [
     "Irrepresentability",
     "Selection",
     "Selector",
+    "SplitIrrepresentability",
     "Stability",
+    "SupportAgreement",
     "TheoreticalTime",
     "degrees_of_freedom",
+    "dice_coefficient",
     "get_selector",
     "irrepresentable_condition",
     "noise_scale",
+    "nu_study",
+    "row_auc",
+    "split_irrepresentable_condition",
     "stability_selection",
+    "support_agreement",
     "with_statistics",
 ]
