@@ -55,12 +55,13 @@ CONTENTS = {
     "user_guide/index": [
         "regression",
         "classification",
+        "structured",
         "cross_validation",
         "stability",
         "displays",
         "*",
     ],
-    "theory/index": ["lbi", "consistency", "recovery", "*"],
+    "theory/index": ["lbi", "split_lbi", "consistency", "recovery", "*"],
     "extending/index": ["loss", "penalty", "solver", "*", "/generated/CONTRIBUTING"],
     "examples": ["/generated/notebooks/*"],
     "benchmarks": [

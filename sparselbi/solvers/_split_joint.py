@@ -110,7 +110,7 @@ def trace_joint(split, *, kappa_raw, step, start, t0, null, t_max, n_knots, max_
     model = _loss_model(split)
     coupling = _Coupling(split)
     for n_restarts in range(_MAX_RESTARTS):
-        run = _Run(split, model, coupling, kappa_raw, size, max_rows)
+        run = _Run(split, model, coupling, kappa_raw, size, n_knots, max_rows)
         run.place(start, t0, null)
         grid = np.geomspace(t0, t_max, n_knots)
         grid[[0, -1]] = t0, t_max
@@ -246,7 +246,7 @@ class _Coupling:
 class _Run:
     """One run of the iteration with a fixed step."""
 
-    def __init__(self, split, model, coupling, kappa, step, max_rows):
+    def __init__(self, split, model, coupling, kappa, step, n_knots, max_rows):
         self.split, self.model, self.coupling = split, model, coupling
         self.kappa, self.step, self.max_rows = kappa, step, max_rows
         self.penalty = split.penalty
@@ -264,7 +264,8 @@ class _Run:
         )
         self.descent, self.pull = np.zeros(columns), np.zeros(columns)
         self.rest, self.scratch = np.zeros(rows), np.zeros(rows)
-        self.recorder = Recorder(split, columns, rows, self.entrywise)
+        room = min(_MAX_KNOTS * n_knots, _MAX_NUMBERS // self.descent.size - n_knots)
+        self.recorder = Recorder(split, columns, rows, self.entrywise, room)
         self.events = []
 
     def place(self, start, t0, null):
@@ -288,9 +289,6 @@ class _Run:
         problem, step, recorder = self.split.problem, self.step, self.recorder
         saturated = SATURATION * problem.null_loss if problem.loss.saturates else -1.0
         recorder.begin(self.t_start, self.now)
-        recorder.room = min(
-            _MAX_KNOTS * len(grid), _MAX_NUMBERS // self.descent.size - len(grid)
-        )
         i_grid = int(grid[0] <= self.t_start)
         best = np.inf
         self.m = m_event = 0

@@ -18,7 +18,8 @@ class Recorder:
         Knots that may still be added.
     """
 
-    def __init__(self, split, columns, rows, entrywise):
+    def __init__(self, split, columns, rows, entrywise, room):
+        self.room = room
         self.n_features = split.n_features
         self.entrywise = entrywise
         self.coef_cone, self.rows_cone = (
@@ -27,7 +28,7 @@ class Recorder:
         )
         self.times, self.coefs, self._splits = [], [], []
         self.top, self.top_split = 0.0, 0.0
-        self.error = 0.0
+        self.error, self.t_look = 0.0, -np.inf
         self._probes = []
 
     def begin(self, t, state):
