@@ -29,6 +29,8 @@ _THREADED_WORK = 1e8
 _DENSE_WORK = 1e11
 # A column is dependent if the others leave at most this fraction of it.
 _DEPENDENT = 1e-12
+# Or this many times the precision of its numbers, if they are float32.
+_ROUNDED = 4
 # A row is outside of the row space if it misses it by more than this fraction.
 _OUTSIDE = 1e-8
 _EPS = np.finfo(np.float64).eps
@@ -104,6 +106,7 @@ class RowBasis:
         width = p + Y.shape[1] + 1
         self._step = min(n, max(4 * width, _BLOCK // width))
         # What rounding does to a column depends on its size before it is centred.
+        rounded = _ROUNDED * np.finfo(X.dtype).eps if X.dtype.kind == "f" else 0.0
         if sparse.issparse(X) and 2.0 * n * width**2 > _DENSE_WORK:
             self.way, dependent = "gram", np.sqrt(16 * width * _EPS)
             shift, mean, factor = self._by_gram(Y, total)
@@ -116,8 +119,10 @@ class RowBasis:
         if not (np.isfinite(factor).all() and np.isfinite(mean).all()):
             raise FloatingPointError
         self.mean, self.target_mean = mean[:p], mean[p:]
-        size = np.hypot(np.linalg.norm(factor, axis=0), np.sqrt(total) * before)
-        cross = self._set_basis(factor[:, :p], factor[:, p:], size[:p], dependent)
+        self._rms = np.hypot(lengths(factor) / np.sqrt(total), before)
+        size = self._rms * np.sqrt(total)
+        self._tolerance = max(dependent, rounded)
+        cross = self._set_basis(factor[:, :p], factor[:, p:], size[:p])
         self.projected = cross[: len(self._triangle)]
         # Rounding of X reaches y through the coefficients.
         inner = np.abs(self._inverse @ self.projected) * size[:p][self._kept, None]
@@ -131,11 +136,9 @@ class RowBasis:
         (n, p), lead = X.shape, int(self.constant > 0)
         shift = np.zeros(p + Y.shape[1])
         if lead:
-            some = np.arange(n) if weight is None else np.flatnonzero(weight)
-            some = some[:_HEAD]
-            if some[-1] - some[0] == len(some) - 1:
-                some = slice(some[0], some[-1] + 1)  # no copy of scattered rows
-            head = np.column_stack([_dense(X[some]), Y[some]]).astype(np.float64)
+            used = np.arange(n) if weight is None else np.flatnonzero(weight)
+            used = used[:_HEAD]
+            head = np.column_stack([_dense(X[used]), Y[used]]).astype(np.float64)
             # The value itself where all are equal: its mean may be off by rounding.
             same = (head == head[0]).all(axis=0)
             with np.errstate(over="ignore", invalid="ignore"):
@@ -169,8 +172,8 @@ class RowBasis:
                 if weight is not None:
                     part *= np.sqrt(weight[rows])[:, None]
                 stack[width + len(part) :] = 0.0
-                release(X, rows)
-                release(Y, rows)
+                _release(X, rows)
+                _release(Y, rows)
                 done = lapack.dgeqrf(stack, lwork=lwork, overwrite_a=1)[0]
                 stack[:width] = np.triu(done[:width])
         return stack[:width].copy()
@@ -198,10 +201,10 @@ class RowBasis:
 
     # -- rank ------------------------------------------------------------------------
 
-    def _set_basis(self, factor, cross, size, dependent):
+    def _set_basis(self, factor, cross, size):
         """Choose columns that span the others; returns `cross` in their coordinates."""
         p = len(size)
-        kept = independent(factor, size, dependent)
+        kept = independent(factor, size, self._tolerance)
         rank = len(kept)
         self.rank = rank + int(self.constant > 0)
         self._kept = slice(None) if rank == p else kept
@@ -211,7 +214,7 @@ class RowBasis:
             cross = rotation.T @ cross
         self._triangle = np.asfortranarray(triangle[:rank])
         self._inverse = self.lift = invert(self._triangle)
-        self._outside = None
+        self._others: Any = None
         if rank < p:
             # Other columns are combinations of those kept; least norm over all.
             others = np.setdiff1d(np.arange(p), kept)
@@ -221,8 +224,8 @@ class RowBasis:
             spread[:, others] = combine
             left, right = np.linalg.qr(spread.T)
             self.lift = left @ invert(right).T @ self._inverse
-            self._outside = others, combine
-        self._lengths = np.linalg.norm(self._triangle, axis=0)
+            self._others = others, combine
+        self._lengths = lengths(self._triangle)
         self.largest_rounding = self._error(_inverse_norm(self._triangle))
         return cross
 
@@ -233,6 +236,21 @@ class RowBasis:
         coefs = (self.lift @ self.projected).T
         return coefs, self.target_mean - coefs @ self.mean
 
+    def read(self, Y: NDArray | None = None) -> tuple[NDArray, NDArray]:
+        """Return ``|z_i|^2 + constant`` and, given the targets again, the residuals."""
+        variance = np.empty(self._X.shape[0])
+        Y = np.empty((len(variance), 0)) if Y is None else Y
+        residual = np.empty(Y.shape)
+
+        def work(rows, Z):
+            variance[rows] = np.einsum("ij,ij->i", Z, Z) + self.constant
+            np.subtract(Y[rows], Z @ self.projected, out=residual[rows])
+            residual[rows] -= self.target_mean
+            _release(Y, rows)
+
+        self.visit(work)
+        return variance, residual
+
     def visit(self, work: Callable[[slice, NDArray[np.float64]], object]) -> None:
         """Call ``work(rows, coordinates)`` for all slices of rows, from threads."""
 
@@ -240,7 +258,7 @@ class RowBasis:
             for rows in blocks:
                 weight = _part(self._weight, rows)
                 work(rows, self._coordinates(self._X[rows], weight))
-                release(self._X, rows)
+                _release(self._X, rows)
 
         self._share(visit_some)
 
@@ -256,10 +274,13 @@ class RowBasis:
         """
         if self.way == "gram":
             return np.full(len(rows), self.largest_rounding)
+        reach = np.empty(len(rows))
+        for start in range(0, len(rows), self._step):
+            some = rows[start : start + self._step]
+            coefs = self.at(some) @ self._inverse.T
+            reach[start : start + self._step] = np.abs(coefs) @ self._lengths
         weight = _part(self._weight, rows)
-        root = np.ones(len(rows)) if weight is None else np.sqrt(weight)
-        Z = self.at(rows) * root[:, None]
-        return self._error(np.abs(Z @ self._inverse.T) @ self._lengths)
+        return self._error(reach if weight is None else np.sqrt(weight) * reach)
 
     def _error(self, reach):
         reach = reach if self.way == "qr" else reach**2
@@ -292,20 +313,20 @@ class RowBasis:
             Z -= self.mean[self._kept]
             if Z.size:
                 Z = blas.dtrsm(1.0, self._triangle, Z, side=1, overwrite_b=1)
-        if self._outside is not None and weight is not None and not weight.all():
+        if self._others is not None and weight is not None and not weight.all():
             new = np.flatnonzero(weight == 0)
             Z[new[self._is_outside(_dense(X[new]))]] = np.nan
         return Z
 
     def _is_outside(self, X):
         """Whether rows of weight 0 are no combinations of the rows of the fit."""
-        others, combine = self._outside
+        others, combine = self._others
         centred = X - self.mean
         inside = centred[:, self._kept]
         gap = np.abs(centred[:, others] - inside @ combine)
-        size = np.abs(X[:, others]) + np.abs(self.mean[others])
+        size = np.abs(X[:, others]) + self._rms[others]
         size += np.abs(inside) @ np.abs(combine)
-        return (gap > _OUTSIDE * size).any(axis=1)
+        return (gap > max(_OUTSIDE, 16 * self._tolerance) * size).any(axis=1)
 
 
 def independent(
@@ -323,6 +344,13 @@ def independent(
     return np.sort(order[:rank])
 
 
+def lengths(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the Euclidean lengths of columns, whatever their unit."""
+    peak = np.abs(columns).max(axis=0, initial=0.0)
+    scale = np.where((peak > 0) & np.isfinite(peak), peak, 1.0)
+    return np.linalg.norm(columns / scale, axis=0) * scale
+
+
 def invert(triangle: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the inverse of an upper triangular matrix."""
     if not triangle.size:
@@ -334,7 +362,7 @@ def _inverse_norm(triangle):
     """Bound on ``sum_j |b_j| |column j|`` of all b with ``|triangle @ b| <= 1``."""
     if not triangle.size:
         return 0.0
-    scaled = invert(triangle) * np.linalg.norm(triangle, axis=0)[:, None]
+    scaled = invert(triangle) * lengths(triangle)[:, None]
     return np.sqrt(len(triangle)) * np.linalg.norm(scaled)
 
 
@@ -346,7 +374,7 @@ def _part(weight, rows):
     return None if weight is None else weight[rows]
 
 
-def release(array: Any, rows: slice) -> None:
+def _release(array, rows):
     """Give pages of a memory map back, and ask for the next ones."""
     if isinstance(array, np.ndarray):
         advise(array[rows], "MADV_DONTNEED")
@@ -420,8 +448,7 @@ def first_not_finite(X: Any, Y: NDArray | None = None) -> str:
                 f"X contains {part[row, column]} in row {start + row}, column {column};"
                 " impute or drop such values first (sklearn.impute)."
             )
-    bad = np.argwhere(~np.isfinite([] if Y is None else Y))
-    if len(bad):
-        row = bad[0][0]
-        return f"y contains {Y[tuple(bad[0])]} in row {row}; drop or impute that row."
+    if Y is not None and not np.isfinite(Y).all():
+        row, column = np.argwhere(~np.isfinite(Y))[0]
+        return f"y contains {Y[row, column]} in row {row}; drop or impute that row."
     return "squares of the values of X or y overflow; rescale the data."

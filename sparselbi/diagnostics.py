@@ -16,7 +16,7 @@ from ._row_basis import (
     first_not_finite,
     independent,
     invert,
-    release,
+    lengths,
 )
 from .problem import check_weight
 
@@ -51,8 +51,7 @@ def regression_diagnostics(
     ----------
     X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
         Dense (C or Fortran order, any numeric type), sparse or memory-mapped; read
-        twice, in blocks of rows. float32 data are taken as they are and multiplied in
-        float64.
+        twice, in blocks of rows, and multiplied in float64.
     y : array-like of shape (n_samples,) or (n_samples, n_responses)
     sample_weight : array-like of shape (n_samples,), default=None
         A row of weight w stands for w equal rows. *Without the row* means without all
@@ -77,8 +76,11 @@ def regression_diagnostics(
     -----
     Cost O(n_samples * n_features^2): one QR factorization over blocks of rows, and one
     pass over the blocks (see `RegressionDiagnostics` for the formulas). Memory beyond X
-    is one block and O(n_features^2 + n_samples * n_responses). Large sparse X keep
-    their zeros, at half the digits.
+    is one block, O(n_features^2) and a few columns. Large sparse X keep their zeros, at
+    half the digits.
+
+    A column is dependent if the others leave less than 1e-12 of it (5e-7 for float32,
+    which is its rounding).
 
     References
     ----------
@@ -101,7 +103,7 @@ def regression_diagnostics(
     rows = as_rows(X)
     n = rows.shape[0]
     Y, names = as_targets(y, n)
-    weight = None if sample_weight is None else check_weight(sample_weight, n)
+    weight = None if sample_weight is None else check_weight(sample_weight, n).copy()
     try:
         basis = RowBasis(rows, Y, weight, bool(fit_intercept))
     except FloatingPointError:
@@ -113,16 +115,7 @@ def regression_diagnostics(
             f"but the weights of the samples sum to {total:g}: no residual is left to "
             "compare with. Use fewer features; leverage(X) needs no residuals."
         )
-    fit_variance = np.empty(n)
-    residual = np.empty(Y.shape)
-
-    def fill(part, Z):
-        fit_variance[part] = _squares(Z) + basis.constant
-        np.subtract(Y[part], Z @ basis.projected, out=residual[part])
-        residual[part] -= basis.target_mean
-        release(Y, part)
-
-    basis.visit(fill)
+    fit_variance, residual = basis.read(Y)
     leverages = _leverages(fit_variance, weight, basis)
     coefs, intercepts = basis.coefs()
     single = np.ndim(y) == 1
@@ -135,7 +128,7 @@ def regression_diagnostics(
         leverage=leverages,
         fit_variance=fit_variance,
         sample_weight=weight,
-        row_names=getattr(X, "index", None),
+        row_names=X.index if hasattr(X, "iloc") else None,
         response_names=names,
         _basis=basis,
     )
@@ -168,21 +161,16 @@ def leverage(
     --------
     >>> from sparselbi.diagnostics import leverage
     >>> leverage([[0.0], [1.0], [2.0], [10.0]]).round(2)
-    array([0.42, 0.33, 0.28, 0.97])
+    array([0.42, 0.33, 0.27, 0.98])
     """
     rows = as_rows(X)
     n = rows.shape[0]
-    weight = None if sample_weight is None else check_weight(sample_weight, n)
+    weight = None if sample_weight is None else check_weight(sample_weight, n).copy()
     try:
         basis = RowBasis(rows, None, weight, bool(fit_intercept))
     except FloatingPointError:
         raise ValueError(first_not_finite(rows)) from None
-    fit_variance = np.empty(n)
-
-    def fill(part, Z):
-        fit_variance[part] = _squares(Z) + basis.constant
-
-    basis.visit(fill)
+    fit_variance, _ = basis.read()
     return _leverages(fit_variance, weight, basis)
 
 
@@ -238,10 +226,11 @@ class RegressionDiagnostics:
 
     *Leverage 1.* What the row says can then be checked against no other row, and
     everything without the row is NaN. Leverages count as 1, and are set to 1, where
-    ``1 - h_i`` is at most its rounding error, ``8 * 2.2e-16 * rank * condition number``
-    (of the centred columns scaled to equal length; squared for large sparse X). Above
-    that, quantities without row i have a relative error of about this size divided by
-    ``1 - h_i``.
+    ``1 - h_i`` is at most its rounding error, ``8 * 2.2e-16 * (rank + sum_j |b_j|
+    |x_j|)``: b fits a response that is 1 in this row and 0 elsewhere, and x_j are the
+    centred columns. (This is at most about the condition number of the columns scaled
+    to equal length. For large sparse X its square is used.) Above that, quantities
+    without row i have a relative error of about this size divided by ``1 - h_i``.
 
     *Perfect fits.* Residuals that are rounding alone (1e-12 of y or of the terms of the
     fit) give scale 0, and NaN for everything divided by it. If only the fit without row
@@ -288,9 +277,9 @@ class RegressionDiagnostics:
     @cached_property
     def scale(self) -> float | NDArray[np.float64]:
         """``sqrt(sum_i w_i e_i^2 / df)``; shape (n_responses,) for several."""
-        norms = np.linalg.norm(self._left, axis=0)
+        norms = lengths(self._left)
         scale = np.where(norms > self._basis.floor, norms, 0.0) / np.sqrt(self.df)
-        return float(scale[0]) if self.residual.ndim == 1 else scale
+        return float(scale[0]) if self.residual.ndim == 1 else _read_only(scale)
 
     @cached_property
     def deleted_df(self) -> NDArray[np.float64]:
@@ -302,9 +291,9 @@ class RegressionDiagnostics:
     @cached_property
     def deleted_scale(self) -> NDArray[np.float64]:
         """Scale of the fit without the row, like y."""
-        scale = np.atleast_1d(self.scale)
-        share = _ratio(_columns(self.residual), scale * np.sqrt(self.df))
-        left = self._left_without(share**2)
+        scale = self._positive_scale
+        share = _columns(self.residual) / (scale * np.sqrt(self.df))
+        left = self._left_without(share**2, self._residual_rounding)
         return self._like_y(scale * np.sqrt(_ratio(left * self.df, self._deleted_df)))
 
     # -- residuals -------------------------------------------------------------------
@@ -316,8 +305,8 @@ class RegressionDiagnostics:
 
     @cached_property
     def studentized_internal(self) -> NDArray[np.float64]:
-        """``e_(i) / (s sqrt(1 + g_(i)))``, like y; beyond about 3 it is large."""
-        return self._studentized(np.atleast_1d(self.scale))
+        """``e_(i) / (s sqrt(1 + g_(i)))``, like y."""
+        return self._studentized(self._positive_scale)
 
     @cached_property
     def studentized_external(self) -> NDArray[np.float64]:
@@ -337,7 +326,7 @@ class RegressionDiagnostics:
         if not whitener.size:
             squares[:] = np.nan
         spread = self._rest * (self._rest + self.fit_variance[:, None])
-        left = self._left_without(squares)
+        left = self._left_without(squares, self._residual_rounding.max())
         positive = np.where(self._deleted_df > 0, self._deleted_df, np.nan)
         return _read_only((positive * _ratio(squares / spread, left))[:, 0])
 
@@ -369,12 +358,12 @@ class RegressionDiagnostics:
         """``sum_i w_i e_(i)^2``; (n_responses,) for several, NaN with a leverage 1."""
         used = self._weights > 0
         press = self._weights[used] @ _columns(self.deleted_residual)[used] ** 2
-        return float(press[0]) if self.residual.ndim == 1 else press
+        return float(press[0]) if self.residual.ndim == 1 else _read_only(press)
 
     @cached_property
     def cooks_distance(self) -> NDArray[np.float64]:
         """Change of all fitted values, ``w_i h_i e_(i)^2 / (rank s^2)``; like y."""
-        scaled = _ratio(_columns(self.deleted_residual), np.atleast_1d(self.scale))
+        scaled = _columns(self.deleted_residual) / self._positive_scale
         share = self._weights * self.leverage / max(self.rank, 1)
         return self._like_y(share[:, None] * scaled**2)
 
@@ -391,9 +380,10 @@ class RegressionDiagnostics:
 
     @cached_property
     def dfbeta(self) -> NDArray[np.float64]:
-        """``coef - coef_(i)``, ``(n_samples, *coef.shape)``, from another pass over X.
+        """``coef - coef_(i)``, ``(n_samples, *coef.shape)``.
 
-        For a few rows of many see `deleted_coefs`.
+        Reads X once more, which must not have changed. For a few rows of many see
+        `deleted_coefs`.
         """
         out = np.empty((len(self.residual), *self.coef.shape))
 
@@ -406,8 +396,8 @@ class RegressionDiagnostics:
     @cached_property
     def dfbetas(self) -> NDArray[np.float64]:
         """`dfbeta` in standard errors, ``s_(i) sqrt(((X'WX)^+)_jj)``."""
-        variance = _squares(self._basis.lift)
-        error = np.sqrt(np.where(variance > 0, variance, 1.0))
+        error = lengths(self._basis.lift.T)
+        error[error == 0] = 1.0  # of constant columns, which have no coefficient
         return _read_only(_ratio(self.dfbeta, self.deleted_scale[..., None] * error))
 
     @cached_property
@@ -460,8 +450,8 @@ class RegressionDiagnostics:
     def to_frame(self) -> pd.DataFrame:
         """Return one line per row: leverage, residuals, influence, p-values.
 
-        With several responses, quantities that each of them has get its name, or its
-        number, at the end.
+        With several responses, `t2` too, and the name of the response (or its number)
+        behind that of a quantity which every response has.
         """
         import pandas as pd
 
@@ -540,15 +530,29 @@ class RegressionDiagnostics:
         floor = self._basis.floor
         kept = independent(self._left, floor, 1.0)
         whitener = np.zeros((len(floor), len(kept)))
-        whitener[kept] = invert(np.linalg.qr(self._left[:, kept], mode="r"))
+        triangle: Any = np.linalg.qr(self._left[:, kept], mode="r")
+        whitener[kept] = invert(triangle)
         return whitener
 
-    def _left_without(self, squares):
+    @property
+    def _positive_scale(self):
+        """NaN if the fit is perfect."""
+        scale = np.atleast_1d(self.scale)
+        return np.where(scale > 0, scale, np.nan)
+
+    @property
+    def _residual_rounding(self):
+        """Rounding of residuals in units of all of them (the floor is far above it)."""
+        size = self._positive_scale * np.sqrt(self.df)
+        return np.nan_to_num(0.01 * self._basis.floor / size)
+
+    def _left_without(self, squares, of_residuals):
         """Share of a sum of squares that is left without the row, given the row's."""
+        basis = self._basis
         left = 1 - self._weights[:, None] * squares / self._rest
-        near = self._basis.largest_rounding
-        rows = np.flatnonzero((left * self._rest <= near).any(axis=1))
-        rounding = self._basis.rounding(rows)[:, None] / self._rest[rows]
+        near = basis.largest_rounding / self._rest + of_residuals
+        rows = np.flatnonzero((left <= near).any(axis=1))
+        rounding = basis.rounding(rows)[:, None] / self._rest[rows] + of_residuals
         left[rows] = np.where(left[rows] <= rounding, 0.0, left[rows])
         return left
 

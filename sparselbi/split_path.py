@@ -103,10 +103,27 @@ class SplitPath(RegularizationPath):
         return parts[0] if len(parts) == 1 else tuple(parts)
 
     def active_rows(self, knot: float) -> NDArray[np.bool_]:
-        """Rows of D with a nonzero split coefficient at a value of t, (n_rows,)."""
-        mask = np.zeros(self.D.n_rows, dtype=bool)
+        """Rows of D that are active at a value of t, of shape (n_rows,).
+
+        Those with a nonzero split coefficient, and free ones (threshold 0) always.
+        """
+        mask = self._free.copy()
         mask[self.split.support(knot)] = True
         return mask
+
+    @cached_property
+    def _free(self) -> NDArray[np.bool_]:
+        """Rows with threshold 0, which are not coupled."""
+        weight = self.split.settings.get("penalty_factor")
+        if weight is None:
+            return np.zeros(self.D.n_rows, dtype=bool)
+        return np.asarray(weight) == 0
+
+    def _active_masks(self, splits: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Active rows (n_points, n_rows) of active split coefficients."""
+        masks = np.tile(self._free, (len(splits), 1))
+        masks[:, self.split.active_features] |= self.split._nonzero(splits)
+        return masks
 
     def at(self, knot: float) -> SplitPoint:
         """The path at any value of t; see `RegularizationPath.at`.
@@ -180,10 +197,8 @@ class SplitPath(RegularizationPath):
         splits, _ = self.split._active_at(knots)
         used = dense * self.coef_scale
         coefs = np.empty_like(used)
-        nonzero = self.split._nonzero(splits)
-        for k, some in enumerate(nonzero):
-            active = np.zeros(self.D.n_rows, dtype=bool)
-            active[self.split.active_features[some]] = True
+        for k in range(len(used)):
+            active = self._active_masks(splits[k : k + 1])[0]
             coefs[k] = project(self.D, active, used[k])
         coefs /= self.coef_scale
         # The weighted mean of the predictions stays what it is.
@@ -268,13 +283,11 @@ class SplitPath(RegularizationPath):
         RegularizationPath
             Method ``"<method>+refit"``, with the same knots, constant in between.
         """
-        from .solvers.split_lbi import restore_split
+        from .solvers._split_question import restore_split
         from .solvers.split_models import SupportFits
 
         split = restore_split(self, self._problem(X, y, sample_weight))
-        masks = np.zeros((len(self), self.D.n_rows), dtype=bool)
-        nonzero = self.split._nonzero(self.split.active_coefs)
-        masks[:, self.split.active_features] = nonzero
+        masks = self._active_masks(self.split.active_coefs)[:, ~self._free]
         coefs, intercepts, deviance, df = SupportFits(split).refits(masks)
         coefs, intercepts = split.to_original(coefs, intercepts)
         if len(self.coef_shape) == 1:
@@ -307,11 +320,12 @@ class SplitPath(RegularizationPath):
         X, y, sample_weight
             Data as given to the solver.
         """
-        from .solvers.split_lbi import restore_split
+        from .solvers._split_question import restore_split
         from .solvers.split_models import SupportFits
 
         split = restore_split(self, self._problem(X, y, sample_weight))
-        coef, intercept = SupportFits(split).partial_ridge(self.active_rows(knot))
+        active = self.active_rows(knot)[~self._free]
+        coef, intercept = SupportFits(split).partial_ridge(active)
         coef, intercept = split.to_original(coef, intercept)
         return self._point(knot, coef, intercept)
 

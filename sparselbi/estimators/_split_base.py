@@ -10,7 +10,7 @@ from ..penalties.transforms import as_transform
 from ..problem import Problem
 from ..selection.statistics import half_of
 from ..solvers import SupportFits, split_iss_path, split_lbi_path
-from ..solvers.split_lbi import restore_split
+from ..solvers._split_question import restore_split
 from .base import _X_RULES, BaseRegularizationPathEstimator
 
 _WHICH = ("dense", "sparse", "refit")
@@ -126,7 +126,9 @@ class BaseSplitLBI(BaseRegularizationPathEstimator):
         if problem is None:
             return
         split = restore_split(path, problem)
-        coef, intercept, *_ = SupportFits(split).refit(path.active_rows(knot))
+        coef, intercept, *_ = SupportFits(split).refit(
+            path.active_rows(knot)[~path._free]
+        )
         coef, intercept = split.to_original(coef, intercept)
         if len(path.coef_shape) == 1:
             coef, intercept = coef[0], float(intercept[0])

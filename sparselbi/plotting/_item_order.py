@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 Pair = tuple[int, int]
 
+# Chains are followed through so many levels (a table of all pairs of levels).
+_MOST_LEVELS = 2000
+
 
 @dataclass(frozen=True)
 class ItemOrder:
@@ -54,7 +57,7 @@ class ItemOrder:
         """Pairs (better, worse) in different levels.
 
         Reduced, only those between levels that no chain of other pairs connects; the
-        items of a level count as one.
+        items of a level count as one. Of very many levels, only neighbours.
         """
         level = self.level
         pairs = [
@@ -64,15 +67,16 @@ class ItemOrder:
         ]
         if not reduced or not pairs:
             return pairs
-        n = len(self.levels)
         better, worse = level[np.array(pairs)].T
-        direct = np.zeros((n, n), dtype=bool)
-        direct[better, worse] = True
-        reach, implied = direct.copy(), np.zeros_like(direct)
-        for k in range(n - 1, -1, -1):  # from the worst level up
-            implied[k] = reach[direct[k]].any(axis=0)
-            reach[k] |= implied[k]
-        kept = (direct & ~implied)[better, worse]
+        kept = worse == better + 1
+        if (n := len(self.levels)) <= _MOST_LEVELS:
+            direct = np.zeros((n, n), dtype=bool)
+            direct[better, worse] = True
+            reach, implied = direct.copy(), np.zeros_like(direct)
+            for k in range(n - 1, -1, -1):  # from the worst level up
+                implied[k] = reach[direct[k]].any(axis=0)
+                reach[k] |= implied[k]
+            kept = (direct & ~implied)[better, worse]
         return [pair for pair, keep in zip(pairs, kept, strict=True) if keep]
 
 
@@ -83,7 +87,8 @@ def item_order(path: SplitPath, knot: float, output: int) -> ItemOrder:
     scores = means(dense, labels)
     size = float(np.abs(dense).max()) or 1.0
     scores[np.abs(scores) < 1e-10 * size] = 0.0  # centred scores, up to rounding
-    pieces = [np.flatnonzero(labels == i) for i in np.unique(labels)]
+    by_piece = np.argsort(labels, kind="stable")
+    pieces = np.split(by_piece, np.flatnonzero(np.diff(labels[by_piece])) + 1)
     pieces.sort(key=lambda items: (-scores[items[0]], int(items[0])))
     levels = [items[np.argsort(-dense[items], kind="stable")] for items in pieces]
     level = np.empty(len(dense), dtype=np.int64)

@@ -210,7 +210,8 @@ class ItemGraphDisplay:
             networkx. Or positions, such as places on a map; colours then show scores.
         arrows : {"reduced", "all"}, default="reduced"
             Between levels: "reduced" draws those to the next level, and further ones
-            only where no chain of arrows and ties implies them.
+            only where no chain of arrows and ties implies them (of more than 2000
+            levels, only the former).
         names : bool, default=None
             Whether items have their names, or are dots. None: up to 60 items.
 

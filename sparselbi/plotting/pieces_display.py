@@ -271,6 +271,9 @@ class PiecesDisplay:
         jumps = self.path.interpolation == "constant"
         ends = [(k, k + (not jumps)) if exact else (k,) for k in range(len(inside))]
         line = np.zeros(self.path.n_features, dtype=np.int64)
+        if self.selections:  # a line has one colour
+            chosen = self.path.pieces(self.selections[0].knot)
+            line = np.unique(chosen, return_inverse=True)[1]
         pieces: list[NDArray[np.int64]] = []
         before: Any = None
         for t in inside:
@@ -331,14 +334,15 @@ class PiecesDisplay:
             labels = self.path.pieces(self.selections[0].knot)
             self._reference = labels[[features[0] for features in self._members]]
         lengths = np.array([len(features) for features in self._members])
-        found = np.unique(self._reference[self._reference >= 0])
-        sizes = [lengths[self._reference == i].sum() for i in found]
+        n_found = n_pieces(self._reference)
+        sizes, heights = np.zeros((2, n_found + 1))  # the last one: tied to zero
+        np.add.at(sizes, self._reference, lengths)
         largest = np.abs(self._values[-1]).max(axis=0)
-        heights = [largest[self._reference == i].max() for i in found]
-        order = found[np.lexsort((found, -np.array(heights), -np.array(sizes)))]
+        np.maximum.at(heights, self._reference, largest)
+        order = np.lexsort((-heights[:-1], -sizes[:-1]))
         self.pieces_ = []
         rank = np.full(count, -1)
-        for r, i in enumerate(order[:top]):
+        for r, i in enumerate(order[:top].tolist()):
             own = np.flatnonzero(self._reference == i)
             rank[own] = r
             self.pieces_.append(

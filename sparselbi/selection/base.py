@@ -102,6 +102,8 @@ class FixedKnot:
         self, path: RegularizationPath, problem: Problem | None = None
     ) -> Selection:
         point = path.at(self.knot)
+        # Where D @ coef is sparse, the rows of D are counted.
+        counted = getattr(path, "split", path)
         passed = (
             (path.knots <= point.knot)
             if path.knot_name == "t"
@@ -112,5 +114,5 @@ class FixedKnot:
             knot=point.knot,
             index=max(int(passed.sum()) - 1, 0),
             scores=np.full(len(path.knots), np.nan),
-            quantities={"size": len(point.support)},
+            quantities={"size": len(counted.support(point.knot))},
         )

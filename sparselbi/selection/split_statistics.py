@@ -15,7 +15,7 @@ from scipy import sparse
 
 from ..losses.huber import normalized_mad
 from ..penalties.kernel_spaces import dimension
-from ..solvers.split_lbi import restore_split
+from ..solvers._split_question import restore_split
 from ..solvers.split_models import SupportFits
 from .statistics import Supports, half_of, path_supports
 

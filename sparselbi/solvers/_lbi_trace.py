@@ -32,9 +32,21 @@ class LBITrace:
     """One run of the iteration: anchors, compiled loop, and what it recorded."""
 
     def __init__(
-        self, problem, g, t0, kappa, step, t_max, n_knots, max_features, share=1.0
+        self,
+        problem,
+        g,
+        t0,
+        kappa,
+        step,
+        t_max,
+        n_knots,
+        max_features,
+        share=1.0,
+        norm_limit=None,
     ):
         self.share = share  # of the curvature's bound, assumed to be enough
+        if norm_limit is None:
+            norm_limit = 2.0 / (kappa * step * share * problem.loss.curvature)
         self.problem, self.t0, self.step, self.kappa = problem, t0, step, kappa
         K, P = g.shape
         # Nothing but unpenalized columns, which are stationary, moves before t0.
@@ -59,7 +71,7 @@ class LBITrace:
             t_start=t0,
             entrywise=not problem.penalty.grouped,
             max_features=max_features,
-            limit=2.0 / (kappa * step * share * problem.loss.curvature),
+            limit=norm_limit,
             saturated=SATURATION * problem.null_loss if problem.loss.saturates else 0.0,
         )
 

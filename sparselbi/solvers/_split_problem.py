@@ -75,13 +75,14 @@ class SplitProblem:
             )
         if group_weight not in GROUP_WEIGHTS:
             raise ValueError(
-                f"group_weight={group_weight!r} is unknown; use one of {GROUP_WEIGHTS}."
+                f"row_group_weight={group_weight!r} is unknown; use one of "
+                f"{GROUP_WEIGHTS}."
             )
         self.groups = None if groups is None else np.asarray(groups)
         if self.groups is not None and self.groups.shape != (m,):
             raise ValueError(
-                f"groups of rows have shape {self.groups.shape}; they need one label "
-                f"for each of the {m} rows of D."
+                f"row_groups has shape {self.groups.shape}; it needs one label for "
+                f"each of the {m} rows of D."
             )
         self.positive = np.broadcast_to(np.asarray(positive, dtype=bool), (m,))
         self.group_weight = group_weight

@@ -19,6 +19,8 @@ __all__ = ["ReducedProblem", "reduced_size"]
 MAX_ENTRIES = 30_000_000
 # A direction is ignored by X and D if both are below this fraction of their norms.
 _IGNORED = 1e-11
+# Columns of the design below this fraction of what was subtracted are rounding.
+_ROUNDING = 1e-12
 
 
 def reduced_size(split):
@@ -68,21 +70,25 @@ class ReducedProblem:
 
     def _make_problem(self, design, response):
         split = self.split
-        settings = split.split_settings
         some = split.positive
+        weight = np.where(split.never, np.inf, split.row_weight)
+        groups = split.groups if split.penalty.grouped else None
         self._doubled = np.flatnonzero(~some) if 0 < some.sum() < len(some) else None
         if self._doubled is not None:
             # A free coefficient is the difference of two that are constrained.
             design = np.hstack([design, -design[:, self._doubled]])
-            for name in ("penalty_factor", "groups"):
-                if (value := settings[name]) is not None:
-                    settings[name] = np.append(value, value[self._doubled])
+            weight = np.append(weight, weight[self._doubled])
+            if groups is not None:
+                groups = np.append(groups, groups[self._doubled])
         scale = np.sqrt(len(response))  # the loss of a Problem is a mean
         return Problem(
             design * scale,
             response * scale,
             penalty=get_penalty(split.penalty.name, positive=bool(some.any())),
-            **settings,
+            fit_intercept=False,
+            standardize=False,
+            penalty_factor=weight,
+            groups=groups,
         )
 
     def fold(self, coefs):
@@ -129,6 +135,7 @@ class _Rooted:
         self._rough = both[:, :m]
         self._y = y
         Z = self._off(self._rough)
+        _clear(Z, np.linalg.norm(self._rough, axis=0))
         value, self._vector = np.linalg.eigh(Z @ Z.T)
         self._shrinkage = 1.0 + nu * np.maximum(value, 0.0)
         self._Z, self._Py = Z, self._off(y)
@@ -167,12 +174,20 @@ class _Projected:
         self._fitted, self._lower, self._root = upper.T @ y, lower, np.sqrt(nu)
         rest = lower @ lower.T
         rest[np.diag_indices_from(rest)] -= 1.0
-        self.design = np.vstack([upper @ lower.T, rest]) / self._root
+        self.design = np.vstack([upper @ lower.T, rest])
+        _clear(self.design, np.ones(D.n_rows))
+        self.design /= self._root
         self.response = np.append(y - upper @ self._fitted, -lower @ self._fitted)
 
     def coefs(self, splits):
         right = self._fitted[:, None] + self._lower.T @ splits.T / self._root
         return np.ascontiguousarray(linalg.solve_triangular(self._r, right).T)
+
+
+def _clear(design, size):
+    """Zero the columns that are rounding, of rows that no data speak about."""
+    rounding = np.linalg.norm(design, axis=0) <= _ROUNDING * size
+    design[:, rounding] = 0.0
 
 
 def _has_right_inverse(D):

@@ -124,7 +124,10 @@ def _iss_loop(gram, norm, weight, positive, work, state, knots, coefs):
         if dt > _LONG * s.t and s.t > s.t_refined:
             return ANCHOR
         # May an untracked column come first?
-        span = min(dt, s.end - s.t)
+        # An event at the very end, up to rounding, belongs to the path.
+        room = max(s.end - s.t, 0.0)
+        ends = room < dt * (1.0 - _TIE)
+        span = room if ends else dt
         if span < np.inf:
             total = 0.0
             for j in range(T):
@@ -150,7 +153,7 @@ def _iss_loop(gram, norm, weight, positive, work, state, knots, coefs):
             work.since[j] = work.ahead[j]
             if not work.active[j]:
                 rho[j] += span * g[j]
-        if s.t >= s.end:
+        if ends:
             return T_MAX
 
         for j in range(T):

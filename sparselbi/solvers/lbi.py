@@ -64,6 +64,7 @@ def lbi_path(
     t_max=None,
     n_knots=100,
     max_features=None,
+    norm_bound=None,
 ):
     """Trace the path of Linearized Bregman Iteration.
 
@@ -100,6 +101,9 @@ def lbi_path(
         of the largest coefficient so far, on the standardized scale.
     max_features : int, default=None
         The path ends before more features than this are active.
+    norm_bound : float, default=None
+        A bound of the spectral norm H that is known to hold for all coefficients that
+        can be active together. None: it is estimated, and checked along the path.
 
     Returns
     -------
@@ -136,7 +140,10 @@ def lbi_path(
     }
     if t0 == np.inf or (t_max is not None and t_max <= t0):
         return null_path(problem, {**fields, "step_size": None}, t_max)
-    norm = hessian_norm(problem, g[0] if len(g) == 1 else g[np.argmax((g**2).sum(1))])
+    norm = norm_bound
+    if norm is None:
+        steepest = g[0] if len(g) == 1 else g[np.argmax((g**2).sum(1))]
+        norm = hessian_norm(problem, steepest)
     automatic = isinstance(step_size, str)
     if automatic and step_size != "auto":
         raise ValueError(
@@ -149,7 +156,18 @@ def lbi_path(
     for restarts in range(_MAX_RESTARTS):
         if step >= limit_step:
             break
-        trace = LBITrace(problem, g, t0, kappa_raw, step, t_max, n_knots, limit, share)
+        trace = LBITrace(
+            problem,
+            g,
+            t0,
+            kappa_raw,
+            step,
+            t_max,
+            n_knots,
+            limit,
+            share,
+            norm_limit=None if norm_bound is None else np.inf,
+        )
         status = trace.run(_lbi_loop)
         if status in STATUS and trace.is_stable():
             info = {

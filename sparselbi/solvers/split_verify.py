@@ -4,7 +4,8 @@ import numpy as np
 from scipy import linalg, sparse
 
 from ..losses.fit import weighted_score
-from .split_lbi import restore_split
+from ._split_question import restore_split
+from .verify import check_same_problem
 
 _TINY = np.finfo(float).tiny
 # Up to this many features the coefficients come from a dense factor.
@@ -34,6 +35,9 @@ def verify_split_path(path, problem):
         ``coef_gradient``
             Gradient of the coupled loss in the coefficients (not for the joint form,
             whose coefficients are still on their way).
+        ``intercept_error``
+            Distance of the intercept (of centred columns) from the iterate; for squared
+            loss from the mean response. In units of the spread of y.
         ``dual_violation``
             By how much the dual of an inactive row (group) is beyond its threshold.
 
@@ -56,12 +60,17 @@ def verify_split_path(path, problem):
     """
     import pandas as pd
 
+    check_same_problem(path, problem)
     split = restore_split(path, problem)
     coefs, intercepts, splits = _rows(path, split)
     exact = path.method == "split_iss"
     columns = (_verify_exact if exact else _verify_steps)(
         path, split, coefs, intercepts, splits
     )
+    if "intercept_error" not in columns:
+        null = problem.null_intercept if problem.fit_intercept else 0.0
+        wrong = np.abs(intercepts - null).max(axis=1)
+        columns["intercept_error"] = wrong / _spread(problem)
     size = (splits != 0).any(axis=1).sum(axis=1)
     return pd.DataFrame({"knot": path.knots, "size": size, **columns})
 
@@ -76,6 +85,10 @@ def _rows(path, split):
     splits[:, :, path.split.active_features] = active
     kept = _kept(path)
     return coefs * split.coef_scale, intercepts, splits[:, :, kept]
+
+
+def _spread(problem):
+    return problem.s_y or np.abs(problem.y).max() or 1.0
 
 
 def _kept(path):
@@ -143,13 +156,14 @@ def _verify_exact(path, split, coefs, intercepts, splits):
 def _verify_steps(path, split, coefs, intercepts, splits):
     joint = path.method == "split_lbi_joint"
     walk = (_JointWalk if joint else _EliminatedWalk)(path, split, coefs, intercepts)
-    found = np.zeros((3, len(path)))
+    found, off = np.zeros((3, len(path))), []
     # A row at its threshold has a split coefficient of kappa times rounding.
     top_split, top_coef = 1e-3 * path.kappa_raw, _TINY
     if path.step_size is None:
         top_split = 1.0
     for k, knot in enumerate(path.knots):
         coef, dual, target = walk.at(knot)
+        off.append(np.abs(walk.intercept_at - intercepts[k]).max() if joint else 0.0)
         top_split = max(top_split, np.abs(target).max(initial=0.0))
         top_coef = max(top_coef, np.abs(coef).max(initial=0.0))
         excess = split.shrink(dual) / split.row_weight
@@ -161,7 +175,9 @@ def _verify_steps(path, split, coefs, intercepts, splits):
     found[1:, path.info.get("bends", np.zeros(len(path), dtype=bool))] = np.nan
     names = "dual_violation", "split_error", "coef_error"
     columns = dict(zip(names, found, strict=True))
-    if not joint:
+    if joint:
+        columns["intercept_error"] = np.array(off) / _spread(split.problem)
+    else:
         columns["coef_gradient"] = _coef_gradient(split, coefs, intercepts, splits)
     return columns
 
@@ -235,6 +251,7 @@ class _JointWalk(_Walk):
         start = path.knots[0]
         super().__init__(path, split, start)
         self.coef, self.intercept = coefs[0].copy(), intercepts[0].copy()
+        self.intercept_at = self.intercept
         self.z = start * split.D.dot(self.coef) / split.nu_raw
 
     def _change(self):
@@ -251,6 +268,7 @@ class _JointWalk(_Walk):
         self.intercept = self.intercept + self.step * total
 
     def _between(self, rest):
-        slope, down, _ = self._change()
+        slope, down, total = self._change()
+        self.intercept_at = self.intercept + rest * total
         z = self.z + rest * slope
         return self.coef + rest * down, z, self.kappa * self.split.shrink(z)

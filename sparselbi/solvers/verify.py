@@ -77,7 +77,7 @@ def verify_path(path, problem):
             f"path.method={path.method!r} cannot be verified; only paths of the "
             f"methods {sorted(_CHECKS)} have a definition to check."
         )
-    _check_same_problem(path, problem)
+    check_same_problem(path, problem)
     coefs = path.active_coefs.reshape(len(path), problem.n_outputs, -1)
     intercepts = path.intercepts.reshape(len(path), problem.n_outputs)
     intercepts = intercepts + coefs @ problem.x_mean[path.active_features]
@@ -87,7 +87,7 @@ def verify_path(path, problem):
     return pd.DataFrame({"knot": path.knots, "size": size, **columns})
 
 
-def _check_same_problem(path, problem):
+def check_same_problem(path, problem):
     pairs = {
         "coefficients of shape": (path.coef_shape, problem.coef_shape),
         "loss": (path.loss, problem.loss),

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
+from sparselbi import split_iss_path
 from sparselbi.penalties import comparisons
 from sparselbi.plotting import NuDisplay
 from sparselbi.plotting._layout import text_box
@@ -135,6 +136,18 @@ def test_rows_that_never_enter_and_free_rows():
     assert low < 1.0 < np.nanmax(display.entries_) < never < high
     names = {text.get_text() for text in display.ax_.texts}
     assert names == {"a - b", "b - c", "a - c"}
+
+
+def test_free_rows_are_there_from_the_start():
+    problem, D, _ = fused_problem()
+    weight = np.ones(D.n_rows)
+    weight[30] = 0.0
+    path = split_iss_path(problem, D, row_weight=weight, max_rows=10)
+    display = NuDisplay.from_paths([path], top=47)
+    assert display.entries_[0, 30] == 0.0
+    assert display.lines_[30].get_ydata().tolist() == [1.0]
+    heat = display.plot(kind="heatmap").mesh_.get_array()
+    assert heat[np.flatnonzero(display.rows_ == 30)[0], 0] == 1.0
 
 
 def test_orders_of_entry():

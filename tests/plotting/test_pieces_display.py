@@ -291,6 +291,20 @@ def test_the_largest_of_very_many_lines_are_drawn(monkeypatch):
     assert f"{n_lines - 9} more lines, not drawn" in texts
 
 
+def test_lines_have_one_colour_where_few_knots_are_looked_at(monkeypatch):
+    """Row 0 is active at one knot only, at which nobody looks but the point."""
+    monkeypatch.setattr(pieces_display, "_MOST_VALUES", 1)
+    skipped = np.setdiff1d(np.arange(100), np.linspace(0, 99, 40).round())
+    splits = np.zeros((100, 2))
+    splits[skipped[30], 0], splits[50:, 1] = 1.0, 1.0
+    coefs = np.tile([1.0, 2.0, 5.0], (100, 1))
+    path = hand_made(differences(3), coefs, splits)
+    point = fixed(path, path.knots[skipped[30]])
+    display = PiecesDisplay.from_path(path, [point])
+    assert [piece.tolist() for piece in display.pieces_] == [[2], [0], [1]]
+    assert len({line.get_color() for line in display.lines_}) == 3
+
+
 def test_very_many_features_are_looked_at_on_some_knots(monkeypatch):
     monkeypatch.setattr(pieces_display, "_MOST_VALUES", 1)
     path = line_path()
@@ -317,11 +331,13 @@ def test_every_class_has_a_panel():
             np.testing.assert_allclose(found, expected[o], atol=1e-12)
             assert display.lines_[o, 0].axes is display.axes_[o]
     assert display.axes_[2].get_ylabel().endswith("class c")
+    display.figure_.canvas.draw()
+    assert_apart([text for ax in display.axes_ for text in ax.texts])
+    display.plot()  # a short logarithmic axis has labels at minor ticks
+    display.figure_.canvas.draw()
     for ax in display.axes_[:2]:
         labels = [*ax.get_xticklabels(), *ax.get_xticklabels(minor=True)]
         assert not any(label.get_visible() and label.get_text() for label in labels)
-    display.figure_.canvas.draw()
-    assert_apart([text for ax in display.axes_ for text in ax.texts])
 
 
 def test_from_estimator_and_given_axes():

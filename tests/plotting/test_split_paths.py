@@ -1,6 +1,7 @@
 """What displays of structured paths share: pieces, points, grids, orders of items."""
 
 from types import SimpleNamespace
+from unittest import mock
 
 import matplotlib.pyplot as plt
 import networkx
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from sparselbi.penalties import comparisons, differences, with_identity
+from sparselbi.plotting import _item_order
 from sparselbi.plotting._grid import Grid, checked_grid
 from sparselbi.plotting._item_order import item_order
 from sparselbi.plotting._split_paths import (
@@ -204,6 +206,9 @@ def test_reduced_arrows_are_the_transitive_reduction_of_the_levels(seed):
     reduced = networkx.transitive_reduction(graph).edges
     expected = {(i, j) for i, j in every if (order.level[i], order.level[j]) in reduced}
     assert set(kept) == expected
+    with mock.patch.object(_item_order, "_MOST_LEVELS", 0):
+        near = {(i, j) for i, j in every if order.level[j] == order.level[i] + 1}
+        assert set(order.arrows(True)) == near <= expected
 
 
 def test_an_item_that_is_tied_to_zero_and_rows_that_come_twice():
@@ -216,8 +221,10 @@ def test_an_item_that_is_tied_to_zero_and_rows_that_come_twice():
     np.testing.assert_array_equal(order.scores, 0.0)
     assert [items.tolist() for items in order.levels] == [[0, 1, 2]]
     assert order.hidden_ties() == [(1, 2)]
+    split[3:5] = 0.0, 1.0
+    assert not item_order(hand_made(D, [coef], [split]), 1.0, 0).edges[0, 1]
     # Both rows of the pair are active: the pair is.
-    split[4] = 1.0
+    split[3] = 1.0
     order = item_order(hand_made(D, [coef], [split]), 1.0, 0)
     assert order.edges[0, 1]
     assert [items.tolist() for items in order.levels] == [[0], [1, 2]]

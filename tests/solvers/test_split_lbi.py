@@ -246,24 +246,6 @@ def test_same_input_gives_the_same_bits():
     np.testing.assert_array_equal(splits(one), splits(two))
 
 
-@pytest.mark.parametrize("name", ["grid", "order 2", "sparse and fused"])
-def test_events_are_the_changes_of_the_support(name):
-    data = make_data(n=30, p=P, correlation=0.8, seed=3)
-    problem = Problem(data.X, data.y, standardize=False)
-    path = trace(problem, MAPS[name], t_max=60 * first_entry(problem, MAPS[name]))
-    twin = plain(path, data.X, data.y, DENSE[name])
-    changes = [c for c in twin.changes() if c[0] <= path.knots[-1]]
-    events = path.split.events
-    assert len(events) == len(changes) >= 8
-    assert len(path.events) == 0
-    for row in {c[1] for c in changes}:
-        mine = events[events["feature"] == row]
-        theirs = [c for c in changes if c[1] == row]
-        for event, (t, _, sign, enters) in zip(mine, theirs, strict=True):
-            assert event["t"] == pytest.approx(t, abs=1e-6 * path.step_size)
-            assert (event["sign"], event["enters"]) == (sign, enters)
-
-
 def test_the_coupled_loss_never_increases():
     """Nor for every iterate of the plain loop, up to the limit of stability."""
     data = make_data(p=P)
@@ -292,6 +274,7 @@ def test_the_coupled_loss_never_increases():
 WEIGHT = np.resize([1, 2, 0.5, 1, 1, 0, np.inf], 23)  # rows of [I; 0.7 differences]
 MIXED = np.arange(23) % 3 == 0
 ROWS = {
+    "plain": {},
     "weights": {"row_weight": np.resize([1, 2, 0.5, 1.5], 23)},
     "free": {"row_weight": np.resize([0, 1, 1], 23)},
     "never": {"row_weight": np.resize([np.inf, 1, 1], 23)},
@@ -307,6 +290,47 @@ def twin_settings(options):
     names = {"row_positive": "positive", "row_groups": "groups"}
     names["row_group_weight"] = "group_weight"
     return {names.get(key, key): value for key, value in options.items()}
+
+
+@pytest.mark.parametrize("rows", ["plain", "positive", "mixed", "all weights"])
+def test_events_are_the_changes_of_the_support(rows):
+    data = make_data(n=30, p=P, correlation=0.8, seed=3)
+    problem = Problem(data.X, data.y, standardize=False)
+    D, options = "sparse and fused", ROWS[rows]
+    t_max = 60 * first_entry(problem, MAPS[D], **options)
+    path = trace(problem, MAPS[D], t_max=t_max, **options)
+    twin = plain(path, data.X, data.y, DENSE[D], **twin_settings(options))
+    changes = [c for c in twin.changes() if c[0] <= path.knots[-1]]
+    events = path.split.events
+    assert len(events) == len(changes) >= 8
+    assert rows == "positive" or {c[2] for c in changes} == {-1, 1}
+    assert len(path.events) == 0
+    for row in {c[1] for c in changes}:
+        mine = events[events["feature"] == row]
+        theirs = [c for c in changes if c[1] == row]
+        for event, (t, _, sign, enters) in zip(mine, theirs, strict=True):
+            assert event["t"] == pytest.approx(t, abs=1e-6 * path.step_size)
+            assert (event["sign"], event["enters"]) == (sign, enters)
+
+
+@pytest.mark.parametrize("rows", ["plain", "mixed", "all weights"])
+def test_events_of_exact_paths(rows):
+    data = make_data(n=30, p=P, correlation=0.8, seed=3)
+    problem = Problem(data.X, data.y, standardize=False)
+    path = split_iss_path(problem, MAPS["sparse and fused"], **ROWS[rows])
+    signs = np.sign(splits(path))
+    signs[:, ROWS[rows].get("row_weight", np.ones(23)) == 0] = 0  # always there
+    expected = []
+    for k in range(1, len(signs)):
+        for j in np.flatnonzero(signs[k] != signs[k - 1]):
+            if signs[k - 1, j]:
+                expected.append((path.knots[k], j, signs[k - 1, j], False))
+            if signs[k, j]:
+                expected.append((path.knots[k], j, signs[k, j], True))
+    events = path.split.events
+    found = [(e["t"], e["feature"], e["sign"], e["enters"]) for e in events]
+    assert sorted(found) == sorted(expected)
+    assert not events["enters"].all()
 
 
 @pytest.mark.parametrize("variant", ROWS)
@@ -1108,7 +1132,7 @@ DISCRETE = [
     ({"start": "zero"}, "start='zero'.*method='joint'"),
     ({"penalty": "nuclear"}, "penalty='nuclear'.*'l1', 'group'"),
     ({"penalty": "l1", "row_groups": np.arange(11)}, "row_groups.*penalty='l1'"),
-    ({"row_groups": np.arange(10)}, r"groups of rows have shape \(10,\).*11 rows"),
+    ({"row_groups": np.arange(10)}, r"row_groups has shape \(10,\).*11 rows"),
     ({"row_group_weight": "size"}, "row_group_weight='size'.*'unit', 'sqrt'"),
     (
         {"row_groups": np.arange(11) // 2, "row_weight": np.arange(11) + 1.0},
