@@ -139,10 +139,8 @@ class RowBasis:
             used = np.arange(n) if weight is None else np.flatnonzero(weight)
             used = used[:_HEAD]
             head = np.column_stack([_dense(X[used]), Y[used]]).astype(np.float64)
-            # The value itself where all are equal: its mean may be off by rounding.
-            same = (head == head[0]).all(axis=0)
             with np.errstate(over="ignore", invalid="ignore"):
-                shift = np.where(same, head[0], head.mean(axis=0))
+                shift = head.mean(axis=0)
         factors = self._share(functools.partial(self._triangle_of, Y, shift))
         triangle = factors[0]
         if len(factors) > 1:

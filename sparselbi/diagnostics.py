@@ -575,14 +575,13 @@ class RegressionDiagnostics:
 
 
 def _leverages(fit_variance, weight, basis):
-    """Leverages, exactly 1 where they are 1 up to rounding (as is the variance)."""
+    """Leverages, exactly 1 where they are 1 up to rounding."""
     if weight is None:
         weight = np.ones(len(fit_variance))
     leverages = np.where(weight > 0, weight * fit_variance, 0.0)
     alone = np.flatnonzero(1 - leverages <= basis.largest_rounding)
     alone = alone[1 - leverages[alone] <= basis.rounding(alone)]
     leverages[alone] = 1.0
-    fit_variance[alone] = 1 / weight[alone]
     return leverages
 
 

@@ -369,8 +369,8 @@ class RegularizationPath:
             advice = f"a larger t_max (at least {bad:.6g})"
             if self.knot_name == "alpha":
                 advice = f"smaller penalties, down to alpha={bad:.6g}"
-            if self.status == "max_features":
-                advice += " and a larger max_features"
+            if self.status in ("max_features", "max_rows"):
+                advice += f" and a larger {self.status}"
             raise ValueError(
                 f"knot={bad:.6g} lies beyond the traced range {self._range()} (status "
                 f"{self.status!r}). Trace the path again with {advice}."

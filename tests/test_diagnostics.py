@@ -205,6 +205,11 @@ def test_new_rows_that_the_fit_does_not_reach():
     assert found.leverage[0] == 0
     assert np.isfinite(found.press)
     assert found.p_value_bonferroni[1] == min(1, 29 * found.p_value[1])
+    # Rounding alone is not outside, however ill-conditioned the columns are.
+    X = np.column_stack([X[:, :3], X[:, 0] + 1e-7 * X[:, 3], X[:, 1] - X[:, 0] / 3])
+    found = regression_diagnostics(X, y, w)
+    assert found.rank == 5
+    assert np.isfinite(found.residual).all()
 
 
 # -------------------------------------------------------------------- frozen figures
@@ -387,6 +392,7 @@ def test_inner_products_of_sparse_columns(
     assert found._basis.way == "gram"
     assert expected._basis.way == "qr"
     assert found.rank == expected.rank
+    assert np.isfinite(found.residual).all()  # no row is outside of the others
     same(found, expected, 1e-6)
     np.testing.assert_allclose(found.leverage, expected.leverage, rtol=1e-7)
 
@@ -560,17 +566,21 @@ def test_rows_of_leverage_one(logs, weights):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9, err_msg=name)
 
 
-def test_high_leverage_is_not_leverage_one():
-    """A row so far away that 1 - h is 1e-9, known to about six digits."""
+@pytest.mark.parametrize(("far", "digits"), [(1e4, 1e-5), (1e5, 1e-2)])
+def test_high_leverage_is_not_leverage_one(far, digits):
+    """A row so far away that 1 - h is 1e-8 or 1e-10, known to as many digits less."""
     X, y, _ = case(n=30, p=2)
-    X[0] = 1e4 * np.array([1.0, 20.0])
+    X[0] = far * np.array([1.0, 20.0])
     found = regression_diagnostics(X, y)
-    assert 1e-10 < 1 - found.leverage[0] < 1e-8
+    assert 0.1 < (1 - found.leverage[0]) * far**2 < 10
+    for size in (1e-12, 1e12):  # of the weights
+        h = leverage(X, np.full(30, size))
+        np.testing.assert_allclose(1 - h, 1 - found.leverage, rtol=digits)
     keep = np.arange(30) > 0
     rest = regression_diagnostics(X[keep], y[keep])
     predicted = X[0] @ rest.coef + rest.intercept
-    assert found.deleted_residual[0] == pytest.approx(y[0] - predicted, rel=1e-5)
-    np.testing.assert_allclose(found.deleted_coefs(0)[0][0], rest.coef, rtol=1e-5)
+    assert found.deleted_residual[0] == pytest.approx(y[0] - predicted, rel=digits)
+    np.testing.assert_allclose(found.deleted_coefs(0)[0][0], rest.coef, rtol=digits)
 
 
 # ---------------------------------------------------------------------- no noise left
@@ -627,13 +637,13 @@ def test_no_degrees_of_freedom_without_the_row():
     found = regression_diagnostics(X, y)  # 2 degrees of freedom for 3 responses
     assert np.isfinite(found.studentized_external).all()
     assert np.isnan(found.p_value).all()
-    w = np.full(8, 1.0)
-    w[3] = 3.5
-    found = regression_diagnostics(X, y[:, 0], w)
-    np.testing.assert_array_equal(np.flatnonzero(np.isnan(found.p_value)), [])
-    w[3] = 12.0
-    found = regression_diagnostics(X, y[:, 0], w)
-    assert np.isfinite(found.p_value[3])
+    # Without row 0, 50 rows that stand for 5 are left for 5 coefficients.
+    X, y, _ = case(n=51)
+    w = np.full(51, 0.1)
+    w[0] = 2.5
+    found = regression_diagnostics(X, y, w)
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(found.p_value)), 0)
+    np.testing.assert_array_equal(np.flatnonzero(found.deleted_df == 0), 0)
 
 
 def test_constant_columns_only():

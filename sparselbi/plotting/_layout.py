@@ -54,7 +54,7 @@ def panels(
     axes = [ax.figure.add_subplot(inner[0])]
     axes += [ax.figure.add_subplot(part, sharex=axes[0]) for part in list(inner)[1:]]
     for upper in axes[:-1]:
-        upper.tick_params(labelbottom=False)
+        upper.tick_params(which="both", labelbottom=False)
     return axes
 
 

@@ -67,7 +67,7 @@ class Reduced:
             rows=rows,
             splits=splits[:, None, rows],
             events=events,
-            status=path.status,
+            status=_about_rows(path.status),
             message=_about_rows(path.message),
             n_iter=path.n_iter,
             info={

@@ -628,7 +628,7 @@ def test_t_max_and_max_rows_cut_the_same_exact_path():
     np.testing.assert_array_equal(short.knots[:6], full.knots[:6])
     np.testing.assert_array_equal(short.at(t_max).coef, full.at(t_max).coef)
     few = split_iss_path(problem, MAPS["grid"], max_rows=4)
-    assert few.status == "max_features"
+    assert few.status == "max_rows"
     assert (splits(few) != 0).sum(axis=1).max() <= 4
     np.testing.assert_array_equal(few.knots, full.knots[: len(few)])
     assert "rows" in few.message
@@ -1019,7 +1019,7 @@ def test_traced_again(variant, options):
     assert other.knots[-1] <= 0.9 * path.knots[-1] * (1 + 1e-12)
     few = retrace(path, problem, max_features=2)
     if variant in ("plain", "exact"):
-        assert few.status == "max_features"
+        assert few.status == "max_rows"
 
 
 # --------------------------------------------------------------------------- endings
@@ -1077,7 +1077,7 @@ def test_max_rows():
     problem = make_problem()
     full = trace(problem, MAPS["grid"])
     path = trace(problem, MAPS["grid"], max_rows=5)
-    assert path.status == "max_features"
+    assert path.status == "max_rows"
     assert "more than max_rows=5 rows" in path.message
     sizes = (splits(path) != 0).sum(axis=1)
     assert sizes.max() <= 5
