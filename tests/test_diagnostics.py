@@ -201,15 +201,28 @@ def test_new_rows_that_the_fit_does_not_reach():
     found = regression_diagnostics(X, y, w)
     assert found.rank == 5
     for name in ("residual", "fit_variance", "studentized_external", "p_value"):
-        np.testing.assert_array_equal(np.flatnonzero(np.isnan(getattr(found, name))), 0)
+        np.testing.assert_array_equal(
+            np.flatnonzero(np.isnan(getattr(found, name))), [0]
+        )
     assert found.leverage[0] == 0
     assert np.isfinite(found.press)
     assert found.p_value_bonferroni[1] == min(1, 29 * found.p_value[1])
-    # Rounding alone is not outside, however ill-conditioned the columns are.
-    X = np.column_stack([X[:, :3], X[:, 0] + 1e-7 * X[:, 3], X[:, 1] - X[:, 0] / 3])
+
+
+def test_rounding_reaches_every_new_row():
+    X, y, _ = case()
+    w = np.ones(len(y))
+    w[:3] = 0.0
+    X[:, 3] = X[:, 0] + 1e-7 * X[:, 3]
+    X[0, 3] = -9.0  # not nearly collinear there
+    X[1, :2] = 3e9, 1e9  # the combination is nearly 0
+    X = np.column_stack([X, X[:, 1] - X[:, 0] / 3])
     found = regression_diagnostics(X, y, w)
     assert found.rank == 5
     assert np.isfinite(found.residual).all()
+    X[2, -1] += 1e-4
+    found = regression_diagnostics(X, y, w)
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(found.residual)), [2])
 
 
 # -------------------------------------------------------------------- frozen figures
@@ -537,13 +550,15 @@ def test_bonferroni_counts_rows_that_have_a_test():
 # ----------------------------------------------------------------------- leverage one
 
 
-@pytest.mark.parametrize("weights", [None, "fractions"])
+@pytest.mark.parametrize("weights", [None, "fractions", "heavy"])
 @pytest.mark.parametrize("logs", [0, 5])
 def test_rows_of_leverage_one(logs, weights):
-    X, y, w = case(n=40, weights=weights)
+    X, y, w = case(n=40, weights="fractions" if weights else None)
+    w = 1e8 * w if weights == "heavy" else w
     X[:, 1] = X[:, 0] + 10.0**-logs * X[:, 1]  # collinear columns do not matter
     rows = [4, 9]
-    X = np.column_stack([X, np.eye(40)[rows].T * [1.0, 1e-3]])
+    X = np.column_stack([X, np.eye(40)[rows].T])
+    X[:, -1] = X[:, 2] + 10.0**-logs * X[:, -1]
     found = regression_diagnostics(X, y, w)
     assert (found.leverage[rows] == 1).all()
     assert np.count_nonzero(found.leverage == 1) == 2
@@ -554,7 +569,7 @@ def test_rows_of_leverage_one(logs, weights):
         assert not np.delete(missing, rows, axis=0).any(), name
     assert np.isnan(found.press)
     assert np.isnan(found.deleted_coefs(rows)[0]).all()
-    np.testing.assert_allclose(found.residual[rows], 0, atol=1e-9)
+    np.testing.assert_allclose(found.residual[rows], 0, atol=10.0 ** (logs - 13))
     assert "2 row(s) of leverage 1" in repr(found)
     # They change nothing for the others.
     weight = np.ones(40) if w is None else w.copy()
@@ -564,6 +579,15 @@ def test_rows_of_leverage_one(logs, weights):
     for name in ("leverage", "residual", "dfbeta_intercept", "deleted_residual"):
         a, b = getattr(found, name)[others], getattr(rest, name)[others]
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9, err_msg=name)
+
+
+def test_rounding_does_not_depend_on_units():
+    X, _, w = case(weights="fractions")
+    basis = _row_basis.RowBasis(X, None, w, True)
+    other = _row_basis.RowBasis(1e3 * X, None, 1e8 * w, True)
+    rows = np.arange(30)
+    np.testing.assert_allclose(other.rounding(rows), basis.rounding(rows), rtol=1e-9)
+    assert (basis.rounding(rows) <= basis.largest_rounding).all()
 
 
 @pytest.mark.parametrize(("far", "digits"), [(1e4, 1e-5), (1e5, 1e-2)])
@@ -596,6 +620,10 @@ def test_perfect_fits():
     assert np.isnan(found.cooks_distance).all()
     np.testing.assert_allclose(found.deleted_residual, 0, atol=1e-9)
     assert "scale 0" in repr(found)
+    # y is small, but the terms of the fit are not: 1e6 times the rounding of y.
+    near = 1e6 + X[:, 0]
+    found = regression_diagnostics(np.column_stack([near, near + X[:, 1]]), X[:, 1])
+    assert found.scale == 0
     mixed = regression_diagnostics(X, np.column_stack([y, np.arange(20) % 3]))
     alone = regression_diagnostics(X, np.arange(20) % 3)
     np.testing.assert_allclose(mixed.scale, [0, alone.scale], rtol=1e-14)
@@ -637,13 +665,14 @@ def test_no_degrees_of_freedom_without_the_row():
     found = regression_diagnostics(X, y)  # 2 degrees of freedom for 3 responses
     assert np.isfinite(found.studentized_external).all()
     assert np.isnan(found.p_value).all()
-    # Without row 0, 50 rows that stand for 5 are left for 5 coefficients.
-    X, y, _ = case(n=51)
-    w = np.full(51, 0.1)
-    w[0] = 2.5
+    # Without row 0, 35 rows that stand for 5 are left for 5 coefficients.
+    X, y, _ = case(n=36)
+    w = np.full(36, 1 / 7)
+    w[0] = 0.9
+    assert w.sum() - 5 - w[0] > 0  # by rounding
     found = regression_diagnostics(X, y, w)
-    np.testing.assert_array_equal(np.flatnonzero(np.isnan(found.p_value)), 0)
-    np.testing.assert_array_equal(np.flatnonzero(found.deleted_df == 0), 0)
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(found.p_value)), [0])
+    np.testing.assert_array_equal(np.flatnonzero(found.deleted_df == 0), [0])
 
 
 def test_constant_columns_only():

@@ -28,19 +28,18 @@ from tests.twins import _solve_rational as solve_rational
 
 @dataclass
 class Coupled:
-    """The coupled squared loss, with the coefficients eliminated by a dense inverse."""
+    """The coupled squared loss, with coef = start + back @ split[kept]."""
 
     frame: Scaled
     D: np.ndarray  # (m, p), all rows
     kept: np.ndarray  # rows that are coupled
     nu: float
-    inverse: np.ndarray  # (p, p)
-    c: np.ndarray  # (p,)
+    start: np.ndarray  # (p,)
+    back: np.ndarray  # (p, number of kept rows)
     y_mean: float
 
     def coef(self, split):
-        right = self.c + self.D[self.kept].T @ split[self.kept] / self.nu
-        return self.inverse @ right
+        return self.start + self.back @ split[self.kept]
 
     def slope(self, split):
         """Slope of every dual, zero for free rows."""
@@ -51,7 +50,7 @@ class Coupled:
     def gram(self):
         """Gram matrix of the criterion in the split coefficients, kept rows only."""
         D = self.D[self.kept]
-        return (np.eye(len(D)) - D @ self.inverse @ D.T / self.nu) / self.nu
+        return (np.eye(len(D)) - D @ self.back) / self.nu
 
     def report(self, split):
         """Coefficients and intercept on the original scale, all split coefficients."""
@@ -80,12 +79,13 @@ def coupled(
     D = np.array(D, dtype=float)
     limit = np.ones(len(D)) if row_weight is None else np.array(row_weight, float)
     kept = limit > 0
-    H = frame.X.T @ (w[:, None] * frame.X)
-    M = H + D[kept].T @ D[kept] / nu
-    c = frame.X.T @ (w * (y - y_mean))
-    inverse = np.linalg.inv(M)
-    inverse = inverse @ (2 * np.eye(len(M)) - M @ inverse)  # a step of Newton
-    return Coupled(frame, D, kept, nu, inverse, c, y_mean), limit
+    # coef minimizes ||root (y - X coef)||^2 + ||D coef - split||^2 / nu
+    root = np.sqrt(w)
+    stacked = np.vstack([root[:, None] * frame.X, D[kept] / np.sqrt(nu)])
+    inverse = np.linalg.pinv(stacked)
+    start = inverse[:, : len(y)] @ (root * (y - y_mean))
+    back = inverse[:, len(y) :] / np.sqrt(nu)
+    return Coupled(frame, D, kept, nu, start, back, y_mean), limit
 
 
 def clip(z, positive):
@@ -342,7 +342,7 @@ def split_iss_violations(
             worst("coef", w @ residual / max(np.sqrt(w @ centred**2), 1e-300))
         slope = np.where(live, miss / nu_raw, 0.0)
         if top is None:
-            top = np.max(np.abs(slope / bound))
+            top = np.max(np.abs(slope / bound)) or 1.0
         worst("support", (slope / bound)[split != 0] / top)
         worst("free", miss[~kept] / max(np.abs(split).max(), 1e-300))
         worst("negative", np.minimum(split, 0.0)[positive & live])

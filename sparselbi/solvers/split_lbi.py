@@ -92,7 +92,9 @@ def split_lbi_path(
     t_max : float, default=None
         Where the path ends; None is 100 times t0.
     n_knots : int, default=100
-        Knots on a logarithmic grid from t0 to t_max; more are added where needed.
+        Knots on a logarithmic grid from t0 to t_max. More are added so that `at` is
+        within 0.5 % of the iterates; not by the routes other than "reduced", whose
+        ``info["interpolation_error"]`` says how far lines between knots are off.
     max_rows : int, default=None
         The path ends before more rows than this are active.
     route : {"auto", "reduced", "dense", "splu", "dct", "cg"}, default="auto"

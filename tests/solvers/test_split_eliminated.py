@@ -9,14 +9,16 @@ from scipy.sparse.linalg import aslinearoperator
 
 from sparselbi.penalties import transforms
 from sparselbi.problem import Problem
+from sparselbi.solvers import iss_path
 from sparselbi.solvers._split_eliminated import trace_eliminated
 from sparselbi.solvers._split_problem import SplitProblem
+from sparselbi.solvers._split_reduced import ReducedProblem
 from sparselbi.solvers._split_systems import make_system
 
 N_KNOTS = 9
 
 
-# -- the slow twin -----------------------------------------------------------------------
+# -- the slow twin ---------------------------------------------------------------------
 
 
 def slow_parts(X, y, weights, fit_intercept, standardize):
@@ -64,7 +66,7 @@ class SlowLBI:
         return min(times)
 
     def trace(self, kappa, step, t0, knots):
-        """Split coefficients and coefficients at knots; (row, sign, enters) and times."""
+        """Coefficients and split coefficients at knots, and all events."""
         z = t0 * self.D @ self.coef(np.zeros(len(self.D))) / self.nu
         split = np.zeros(len(self.D))
         found, events, t = [(self.coef(split), split)], [], t0
@@ -103,7 +105,7 @@ class SlowLBI:
         return found
 
 
-# -- problems ----------------------------------------------------------------------------
+# -- problems --------------------------------------------------------------------------
 
 
 def random_graph(p, n_edges, seed, n_components=1):
@@ -239,7 +241,7 @@ def gap(a, b):
     return np.abs(a - b).max() / np.abs(b).max()
 
 
-# -- the twin agrees -----------------------------------------------------------------------
+# -- the twin agrees -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("share", [0.5, 0.9])
@@ -264,6 +266,248 @@ def test_equals_the_slow_loop(name, share):
     assert (trace.events["output"] == -1).all()
     assert trace.status == "t_max"
     assert trace.n_iter == int(np.ceil(11.3 * trace.knots[0] / step))
+
+
+# -- routes, limits, and what must not matter ------------------------------------------
+
+
+ROUTE_CASES = {
+    "image": lambda **o: image_problem((5, 6), **o),
+    "isotropic image": lambda **o: image_problem((5, 6), isotropic=True, **o),
+    "few samples of a graph": lambda **o: make(random_graph(40, 90, 0), n=15, **o)[0],
+    "two components": lambda **o: make(
+        random_graph(40, 90, 1, n_components=2), n=15, **o
+    )[0],
+    "sparse": lambda **o: make(random_graph(20, 40, 2), kind=sp.csc_array, **o)[0],
+    "trend": lambda **o: make(transforms.differences(40, 2), n=15, **o)[0],
+}
+
+
+def image_problem(shape, isotropic=False):
+    """A noisy image of two levels."""
+    rng = np.random.default_rng(3)
+    picture = np.zeros(shape)
+    picture[1:4, 2:5] = 2.0
+    y = (picture + 0.3 * rng.normal(size=shape)).ravel()
+    D = transforms.grid_gradient(shape, isotropic=isotropic)
+    X = sp.eye_array(picture.size, format="csc")
+    split = SplitProblem(
+        Problem(X, y, fit_intercept=False, standardize=False),
+        D,
+        penalty="group" if isotropic else "l1",
+        groups=D.groups,
+    )
+    split.set_nu(1.0, None, 1.0 / picture.size)
+    return split
+
+
+@pytest.mark.parametrize("name", ROUTE_CASES)
+def test_routes_agree(name):
+    split = ROUTE_CASES[name]()
+    reference, _ = traced(split, 8.0, route="dense")
+    routes = ["cg", "splu"] + ["dct"] * ("image" in name)
+    for route in routes:
+        trace, _ = traced(split, 8.0, route=route)
+        assert gap(trace.coefs, reference.coefs) <= 1e-8
+        np.testing.assert_array_equal(trace.rows, reference.rows)
+        assert gap(trace.splits, reference.splits) <= 1e-8
+        np.testing.assert_allclose(trace.events["t"], reference.events["t"], rtol=1e-6)
+        ours, theirs = (
+            np.sort(events[["feature", "sign", "enters"]], order=["feature", "enters"])
+            for events in (trace.events, reference.events)
+        )
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_events_are_in_path_order():
+    events = traced(CASES["rows"]()[0], 8.0)[0].events
+    assert (np.diff(events["t"]) >= 0).all()
+
+
+@pytest.mark.parametrize("max_rows", [1, 3, 5])
+def test_path_ends_before_too_many_rows(max_rows):
+    split, _ = CASES["rows"]()
+    whole, _ = traced(split, 8.0)
+    part, _ = traced(split, 8.0, max_rows=max_rows)
+    assert part.status == "max_rows"
+    assert f"max_rows={max_rows}" in part.message
+    assert ((part.splits != 0).sum(axis=-1) <= max_rows).all()
+    n = len(part.knots) - 1  # the last knot is an iterate, not on the grid
+    np.testing.assert_array_equal(part.knots[:n], whole.knots[:n])
+    assert whole.knots[n - 1] <= part.knots[n] < whole.knots[n]
+    np.testing.assert_array_equal(part.coefs[:n], whole.coefs[:n])
+    before = whole.events["t"] <= part.knots[-1]
+    np.testing.assert_array_equal(part.events, whole.events[before])
+    entries = np.cumsum(np.where(whole.events["enters"], 1, -1))
+    assert entries[before][-1] <= max_rows < entries[~before][:3].max()
+
+
+def test_interpolation_error_is_that_of_the_middles():
+    """The middles of 9 knots are knots of a path with 17."""
+    split, _ = CASES["line"]()
+    trace, kappa_raw = traced(split, 8.0)
+    fine = trace_eliminated(
+        split,
+        make_system(split),
+        kappa_raw=kappa_raw,
+        step=split.nu_raw / kappa_raw,
+        t0=trace.knots[0],
+        t_max=trace.knots[-1],
+        n_knots=2 * N_KNOTS - 1,
+    )
+    np.testing.assert_allclose(fine.knots[::2], trace.knots, rtol=1e-12)
+    coefs, t = fine.coefs[:, 0], fine.knots
+    np.testing.assert_allclose(coefs[::2], trace.coefs[:, 0], rtol=1e-9)
+    error = 0.0
+    for k in range(1, len(t), 2):
+        share = (t[k] - t[k - 1]) / (t[k + 1] - t[k - 1])
+        line = (1 - share) * coefs[k - 1] + share * coefs[k + 1]
+        size = np.ptp(coefs[: k + 2 : 2], axis=1).max()
+        error = max(error, np.abs(line - coefs[k]).max() / size)
+    assert trace.info["interpolation_error"] == pytest.approx(error, rel=1e-6)
+    assert 0 < fine.info["interpolation_error"] < error
+
+
+def test_large_kappa_is_the_exact_path():
+    """Away from its knots, at a distance that falls like exp(-kappa)."""
+    split, _ = make(transforms.differences(12), n=60)
+    exact = iss_path(ReducedProblem(split).problem)
+    far = exact.knots[2:] > 1.1 * exact.knots[1:-1]
+    t = np.sqrt(exact.knots[1:-1] * exact.knots[2:])[far]
+    reference, _ = exact.coefs_at(t)
+    distances = []
+    for kappa in (10.0, 40.0, 160.0):
+        system = make_system(split)
+        kappa_raw = kappa * split.nu_raw / exact.knots[1] * (1 + 1 / split.nu)
+        found = [
+            trace_eliminated(
+                split,
+                system,
+                kappa_raw=kappa_raw,
+                step=split.nu_raw / kappa_raw,
+                t0=exact.knots[1],
+                t_max=end,
+                n_knots=2,
+            )
+            for end in t
+        ]
+        splits = np.array([whole_splits(trace, split.n_rows)[-1] for trace in found])
+        distances.append(gap(splits, reference))
+    assert len(t) >= 5
+    assert distances[0] > distances[1] > distances[2]
+    assert distances[2] < 0.01 < 0.1 < distances[0]
+
+
+@settings(max_examples=15)
+@given(
+    seed=st.integers(0, 10**6),
+    y_scale=st.sampled_from([1e-6, 1.0, 1e4]),
+    D_scale=st.sampled_from([1e-3, 1.0, 50.0]),
+    X_scale=st.sampled_from([1e-4, 1.0, 1e5]),
+)
+def test_scales_orders_and_signs_do_not_matter(seed, y_scale, D_scale, X_scale):
+    """The same path, but for the units and the names of rows and features."""
+    rng = np.random.default_rng(seed)
+    n, p, m = 30, 6, 9
+    X, D = rng.normal(size=(n, p)), rng.normal(size=(m, p))
+    y = X @ rng.normal(size=p) + rng.normal(size=n)
+    columns, rows = rng.permutation(p), rng.permutation(m)
+    flips = rng.choice([-1.0, 1.0], m)
+    other = D_scale * (flips[:, None] * D)[rows][:, columns]
+    samples = rng.permutation(n)
+    traces = []
+    for data in (
+        (X, y, D),
+        (X_scale * X[samples][:, columns], y_scale * y[samples], other),
+    ):
+        problem = Problem(data[0], data[1], standardize=False)
+        split = SplitProblem(problem, transforms.as_transform(data[2]))
+        split.set_nu(1.0, None, np.linalg.norm(problem.columns(np.arange(p)), 2) ** 2)
+        traces.append((traced(split, 5.0)[0], split))
+    (a, split_a), (b, split_b) = traces
+    unit = y_scale / X_scale
+    np.testing.assert_allclose(
+        b.knots * split_a.nu_raw * unit, a.knots * split_b.nu_raw / D_scale, rtol=1e-8
+    )
+    assert gap(b.coefs[:, 0] / unit, a.coefs[:, 0][:, columns]) <= 1e-7
+    splits_a = (flips * whole_splits(a, m))[:, rows]
+    assert gap(whole_splits(b, m) / (unit * D_scale), splits_a) <= 1e-7
+    assert len(a.events) == len(b.events)
+
+
+# -- errors ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [1.0, 1.5, 0.0])
+def test_unstable_steps_are_refused(share):
+    split, _ = CASES["line"]()
+    with pytest.raises(ValueError, match="is unstable.*below 2 nu_raw / kappa_raw"):
+        traced(split, 8.0, share=share)
+
+
+def test_a_step_below_the_limit_is_stable():
+    """The split coefficients oscillate towards D @ coef, they do not grow."""
+    split, _ = CASES["line"]()
+    trace, _ = traced(split, 8.0, share=0.999, reach=300.0)
+    end = split.D.dot(trace.coefs[-1, 0])
+    assert np.abs(trace.splits[-1, 0] - end[trace.rows]).max() <= 0.05 * np.ptp(end)
+
+
+def test_start_beyond_the_first_entry_is_refused():
+    split, slow = CASES["line"]()
+    with pytest.raises(ValueError, match="t0 is beyond the first entry"):
+        trace_eliminated(
+            split,
+            make_system(split),
+            kappa_raw=split.nu_raw,
+            step=0.5,
+            t0=1.1 * slow.first_entry(),
+            t_max=100.0,
+            n_knots=3,
+        )
+
+
+def test_free_rows_are_refused():
+    D = transforms.differences(16)
+    split, _ = make(D, row_weight=np.where(np.arange(15) == 4, 0.0, 1.0))
+    with pytest.raises(ValueError, match="row_weight is 0.*row_subset"):
+        traced(split, 8.0)
+
+
+def test_other_losses_are_refused():
+    rng = np.random.default_rng(0)
+    problem = Problem(rng.normal(size=(20, 5)), np.arange(20) % 2, loss="logistic")
+    split = SplitProblem(problem, transforms.differences(5))
+    with pytest.raises(ValueError, match="needs the squared loss.*'logistic'"):
+        trace_eliminated(
+            split, None, kappa_raw=1.0, step=1.0, t0=1.0, t_max=2.0, n_knots=2
+        )
+
+
+def test_overflow_is_reported():
+    split, _ = CASES["line"]()
+    system = make_system(split)
+
+    class Overflowing:
+        info = {}
+        solve = system.solve
+
+        @staticmethod
+        def follow():
+            return lambda right, remember=True: np.full_like(right, np.nan)
+
+    c = split.problem.correlate(split.problem.null_score)[0]
+    t0 = split.first_entry_time((split.D.dot(system.solve(c)) / split.nu_raw)[None])
+    with pytest.raises(ValueError, match="not finite at t=.*rescale"):
+        trace_eliminated(
+            split,
+            Overflowing,
+            kappa_raw=split.nu_raw / t0,
+            step=0.1 * t0,
+            t0=t0,
+            t_max=100.0 * t0,
+            n_knots=3,
+        )
 
 
 def test_twin_sees_rows_leave():
