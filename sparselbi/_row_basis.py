@@ -224,7 +224,8 @@ class RowBasis:
             self.lift = left @ invert(right).T @ self._inverse
             self._others = others, combine
         self._lengths = lengths(self._triangle)
-        self.largest_rounding = self._error(_inverse_norm(self._triangle))
+        reach = np.linalg.norm(self._inverse * self._lengths[:, None])
+        self.largest_rounding = self._error(np.sqrt(rank) * reach)
         return cross
 
     # -- the second pass -------------------------------------------------------------
@@ -351,17 +352,7 @@ def lengths(columns: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def invert(triangle: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the inverse of an upper triangular matrix."""
-    if not triangle.size:
-        return np.empty(triangle.shape)
-    return linalg.solve_triangular(triangle, np.eye(len(triangle)))
-
-
-def _inverse_norm(triangle):
-    """Bound on ``sum_j |b_j| |column j|`` of all b with ``|triangle @ b| <= 1``."""
-    if not triangle.size:
-        return 0.0
-    scaled = invert(triangle) * lengths(triangle)[:, None]
-    return np.sqrt(len(triangle)) * np.linalg.norm(scaled)
+    return lapack.dtrtri(triangle)[0] if triangle.size else triangle
 
 
 def _dense(X):

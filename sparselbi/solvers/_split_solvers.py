@@ -141,7 +141,7 @@ class Gradients:
         diagonal = A.diagonal()
         inverse = 1.0 / np.where(diagonal > 0, diagonal, np.inf)
         indices = upper.indptr.astype(np.uint32), upper.indices.astype(np.uint32)
-        self._matrix = (*indices, upper.data, diagonal, inverse)
+        self._arrays = (*indices, upper.data, diagonal, inverse)
         self._label = None
         if kernel is not None and kernel.shape[1]:
             # Features outside of all sets get a set of their own, of infinite size.
@@ -152,7 +152,7 @@ class Gradients:
             )
             self._size = np.append(kernel.sum(axis=0), np.inf)
         self._limit = 1000 + 2 * len(diagonal)
-        self._A, self._slow = A, None
+        self.matrix, self._slow = A, None
         self.info = {"n_solves": 0, "n_products": 0}
 
     def _project(self, v):
@@ -166,7 +166,7 @@ class Gradients:
         right = self._project(right)
         target = TOLERANCE * np.linalg.norm(right)
         x = np.zeros_like(right)
-        return conjugate_gradients(*self._matrix, right, x, target, limit)[0]
+        return conjugate_gradients(*self._arrays, right, x, target, limit)[0]
 
     def solve(self, right):
         def solve_row(row):
@@ -183,7 +183,7 @@ class Gradients:
         """Solution for a projected right-hand side, started at x; its products."""
         size = np.linalg.norm(right)
         count, rest = conjugate_gradients(
-            *self._matrix, right, x, tolerance * size, self._limit
+            *self._arrays, right, x, tolerance * size, self._limit
         )
         _check_converged(rest, size)
         return self._project(x), count
@@ -195,7 +195,7 @@ class Gradients:
             x, right = _extrapolate(past, right), self._project(right)
             if self._slow is not None:
                 modes, values = self._slow
-                rest = (right - self._A @ x).astype(np.float32)
+                rest = (right - self.matrix @ x).astype(np.float32)
                 x += (modes @ rest / values) @ modes
             x, count = self._solve(right, x, FOLLOWED)
             self.info["n_solves"] += 1
@@ -212,13 +212,13 @@ class Gradients:
 
         What `follow` starts from then has no error along them.
         """
-        diagonal = self._matrix[3]
+        diagonal = self._arrays[3]
         rows = self._centre(rows[: 3 * _MODES])
-        values, modes = _ritz(self._A, diagonal, rows)
+        values, modes = _ritz(self.matrix, diagonal, rows)
         modes = modes[: np.count_nonzero(values[:_MODES] <= _SLOW)]
         for _ in range(_ROUNDS if len(modes) else 0):
             values, modes = _ritz(
-                self._A, diagonal, self._centre(self.solve(modes * diagonal))
+                self.matrix, diagonal, self._centre(self.solve(modes * diagonal))
             )
         self.info["n_slow_modes"] = len(modes)
         if len(modes):
@@ -228,7 +228,7 @@ class Gradients:
         """Make rows orthogonal to the kernel in the metric of the diagonal."""
         if self._label is None:
             return rows
-        diagonal, n = self._matrix[3], len(self._size)
+        diagonal, n = self._arrays[3], len(self._size)
         size = np.bincount(self._label, diagonal, n)
         size[(size == 0) | np.isinf(self._size)] = np.inf
         means = [np.bincount(self._label, v * diagonal, n) / size for v in rows]

@@ -15,12 +15,11 @@ rule that applies (p features, n samples):
 3. With a sparse matrix A, "splu" (sparse factor) or "cg" (conjugate gradients with the
    diagonal as preconditioner, from the previous step on). A is M, without its centring,
    if X is sparse; it is D'D / nu if X has few samples and D is a graph, which leaves
-   ``n`` samples and the constants on components to a small system (Woodbury).
-   "splu" for lines. Otherwise one solution by "cg" from zero tells: "cg" if it takes at
-   most `FAST` products with A; else "splu" if p <= `MODERATE`, for grids of two
-   dimensions, or if it takes more than ``5 sqrt(p)`` products, which only happens when
-   the graph is badly connected, like a plane or a line: then a factor has few entries.
-   Else "cg".
+   ``n`` samples and the constants on components to a small system (Woodbury). Let F be
+   the number of entries of a factor of A, estimated from the widths of the levels of a
+   breadth-first search; it is large for random graphs. "splu" if F is at most `SLIM`
+   times the entries of A (lines); "cg" if one solution from zero takes at most `FAST`
+   products with A; "splu" if F is at most `FACTOR`; else "cg".
    If X has few samples and D is sparse, but no graph, "splu" factors the system in
    coefficients and residuals, provided that it is small (`AUGMENTED`).
 4. "cg" with products by X and D only.
@@ -33,6 +32,7 @@ import contextlib
 
 import numpy as np
 from scipy import linalg, sparse
+from scipy.sparse import csgraph
 
 from ._split_solvers import (
     SINGULAR,
@@ -51,8 +51,9 @@ __all__ = ["ROUTES", "System", "make_system"]
 ROUTES = ("dct", "splu", "cg", "dense")
 SMALL = 500
 DENSE = 5_000
-MODERATE = 40_000
+SLIM = 20
 FAST = 60
+FACTOR = 100_000_000
 SAMPLES = 5_000
 ENTRIES = 125_000_000  # one gigabyte
 AUGMENTED = 20_000_000
@@ -210,29 +211,23 @@ class _Maker:
             if self.n * self.p <= AUGMENTED:
                 return self.make("splu", "D is sparse and X has few samples")
             return self.make("cg", "a factor of the few samples would be too large")
-        if self.D.kind == "differences":
-            return self.make("splu", "D is sparse along a line")
         return self._choose_by_trial()
 
     def _choose_by_trial(self):
-        limit = int(5 * np.sqrt(self.p))
-        n_products = self._gradients().count(self.c, max(limit, FAST) + 1)
-        grid = self.D.grid is not None and len(self.D.grid["shape"]) < 3
+        trial = self._gradients()
+        size = _factor_size(trial.matrix)
+        if size <= SLIM * trial.matrix.nnz:
+            return self.make("splu", f"a factor has about {size:.1g} entries")
+        n_products = trial.count(self.c, FAST + 1)
         if n_products <= FAST:
-            route, reason = "cg", f"it needs {n_products} products, at most {FAST}"
-        elif self.p <= MODERATE or grid or n_products > limit:
-            route = "splu"
-            reason = f"conjugate gradients need more than {FAST} products, and "
-            if self.p <= MODERATE:
-                reason += f"there are at most {MODERATE} features"
-            elif grid:
-                reason += "the grid has at most two dimensions"
-            else:
-                reason += f"more than 5 sqrt(p) = {limit}: the graph is badly connected"
-        else:
-            route = "cg"
-            reason = f"it needs {n_products} products, at most 5 sqrt(p) = {limit}"
-        return self.make(route, reason)
+            reason = f"it needs {n_products} products, at most {FAST}"
+            return self.make("cg", reason)
+        reason = f"conjugate gradients need more than {FAST} products"
+        if size <= FACTOR:
+            reason += f", and a factor has about {size:.1g} entries, at most {FACTOR:g}"
+            return self.make("splu", reason)
+        reason = f"a factor has about {size:.1g} entries, more than {FACTOR:g}"
+        return self.make("cg", reason)
 
     # -- routes ----------------------------------------------------------------------
 
@@ -422,6 +417,25 @@ def _identity_level(problem):
         return None
     level = problem.omega * (X.data / problem.x_scale) ** 2
     return level[0] if np.ptp(level) <= 4e-16 * level[0] else None
+
+
+def _factor_size(A):
+    """Estimate, mostly from above, the number of entries of a factor of A.
+
+    A level of a breadth-first search separates those before from those behind; level by
+    level the factor is full on neighbouring levels.
+    """
+    A = sparse.csr_array((np.ones(A.nnz), A.indices, A.indptr), shape=A.shape)
+    _, component = csgraph.connected_components(A, directed=False)
+    starts = np.unique(component, return_index=True)[1]
+    for _ in range(2):
+        level = csgraph.dijkstra(A, unweighted=True, indices=starts, min_only=True)
+        # Next time from one of the farthest nodes of each component.
+        order = np.lexsort((level, component))
+        starts = order[np.append(np.diff(component[order]) > 0, True)]
+    depth = int(level.max()) + 1
+    width = np.bincount(component * depth + level.astype(np.int64)).astype(float)
+    return 0.5 * float(width @ width + width[1:] @ width[:-1])
 
 
 def _grid_spectrum(D):

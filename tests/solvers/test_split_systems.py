@@ -264,13 +264,13 @@ RULES = {
     "tightly coupled image": (
         lambda: image((30, 30), HOLES, nu=1e-4),
         "splu",
-        "at most 40000 features",
+        "more than 60 products, and a factor",
     ),
     "few images": (lambda: image((30, 30), X=normal(20, 900)), "dct", "cosine"),
     "few images with holes": (
         lambda: image((30, 30), HOLES, X=normal(20, HOLES.sum())),
         "splu",
-        "at most 40000 features",
+        "more than 60 products, and a factor",
     ),
     "small": (
         lambda: big(normal(50, 30), transforms.differences(30)),
@@ -282,7 +282,7 @@ RULES = {
             sp.eye_array(2000), transforms.differences(2000, 2), fit_intercept=False
         ),
         "splu",
-        "along a line",
+        "entries",
     ),
     "few samples, trend": (
         lambda: big(normal(30, 800), transforms.differences(800, 3)),
@@ -320,18 +320,37 @@ def test_rules(name):
     assert system.info["residual"] <= 1e-9
 
 
-def test_a_long_badly_connected_graph_is_factored(monkeypatch):
-    """Whether it is told to be a line or not; the limits are lowered to see it."""
-    monkeypatch.setattr(_split_systems, "MODERATE", 500)
-    line = transforms.differences(3000)
-    unnamed = transforms.as_transform(line.matrix)
-    system = make_system(big(normal(10, 3000), unnamed))
-    assert (system.route, "badly connected" in system.reason) == ("splu", True)
-    grid = transforms.grid_gradient((12, 12, 12))
-    unnamed = transforms.as_transform(grid.matrix)
-    system = make_system(big(normal(10, 1728), unnamed))
-    assert system.route == "cg"
-    assert "5 sqrt(p)" in system.reason
+def test_graphs_are_told_apart_by_their_levels(monkeypatch):
+    """A line has a slim factor whatever it is called; a volume has not."""
+    line = transforms.as_transform(transforms.differences(3000).matrix)
+    system = make_system(big(normal(10, 3000), line))
+    assert system.route == "splu"
+    assert system.info["n_factor_entries"] <= 4 * 3000
+    grid = transforms.as_transform(transforms.grid_gradient((12, 12, 12)).matrix)
+    split = big(normal(10, 1728), grid)
+    assert make_system(split).route == "splu"
+    monkeypatch.setattr(_split_systems, "FACTOR", 100_000)
+    system = make_system(split)
+    assert (system.route, "more than 100000" in system.reason) == ("cg", True)
+
+
+@pytest.mark.parametrize(
+    "D",
+    [
+        transforms.differences(500),
+        transforms.differences(500, 3),
+        transforms.grid_gradient((40, 40)),
+        transforms.grid_gradient((11, 12, 13)),
+        random_graph(1000, 10),
+        TWO,
+    ],
+    ids=repr,
+)
+def test_estimate_of_a_factor(D):
+    """From above, and not absurd; a quarter less is possible."""
+    A = sp.csc_array(D.gram() + sp.eye_array(D.n_features))
+    size = _split_solvers.Factor(A).info["n_factor_entries"] / 2
+    assert 0.4 * size <= _split_systems._factor_size(A) <= 10 * size
 
 
 def test_trend_filtering_of_high_order_stays_accurate():
