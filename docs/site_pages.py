@@ -58,6 +58,7 @@ CONTENTS = {
         "structured",
         "cross_validation",
         "stability",
+        "diagnostics",
         "displays",
         "*",
     ],

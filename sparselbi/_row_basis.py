@@ -11,8 +11,7 @@ from scipy import linalg, sparse
 from scipy.linalg import blas, lapack
 
 from ._row_sums import _blas as blas_threads
-from ._row_sums import _n_blas_threads as n_blas_threads
-from ._row_sums import advise, block_sums
+from ._row_sums import advise, block_sums, n_blas_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -98,7 +98,7 @@ def _dense_sums(X, y, weight, shift):
     if shift is None:
         shift = _shift_of(X, y, weight)
     n, width = len(y), len(shift)
-    n_threads = _n_blas_threads() if width <= _WIDE and n > PIECE else 1
+    n_threads = n_blas_threads() if width <= _WIDE and n > PIECE else 1
     if n_threads == 1:
         first, second = _piecewise(X, y, weight, shift, range(0, n, PIECE))
     else:
@@ -193,7 +193,7 @@ def _blas():
     return ThreadpoolController().select(user_api="blas")
 
 
-def _n_blas_threads():
+def n_blas_threads():
     return max((pool["num_threads"] for pool in _blas().info()), default=1)
 
 

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "sparselbi"
 # the side: they may use everything to their left, nothing imports them.
 LAYERS = (
     *("_utils", "_kernels", "losses", "penalties", "problem"),
-    *("_row_sums", "row_moments"),
+    *("_row_sums", "row_moments", "_row_basis", "diagnostics"),
     *("_path_checks", "_path_interpolation", "_path_io", "_path_views", "path"),
     "split_path",
     *("solvers", "selection", "estimators", "datasets", "plotting", "l2o", "torch"),

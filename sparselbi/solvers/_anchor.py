@@ -78,7 +78,7 @@ class Anchor:
         sizes = self._ptr[blocks + 1] - self._ptr[blocks]
         self.ptr = np.append(0, np.cumsum(sizes))
         features = (
-            self._order[blocks]
+            self._order[self._ptr[blocks]]
             if self.ptr[-1] == len(blocks)
             else np.concatenate(
                 [self._order[self._ptr[b] : self._ptr[b + 1]] for b in blocks]

@@ -202,6 +202,7 @@ class _Duals:
         penalty, weight = split.penalty, split.row_weight
         positive = split.positive | penalty.positive
         self._blocked = rows.order is not None
+        self._limits: tuple
         if self._blocked:
             order, start = rows.order, split.ptr[:-1]
             edge = np.where(split.never, np.inf, weight)[order][start]

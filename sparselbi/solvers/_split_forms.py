@@ -55,9 +55,7 @@ class Reduced:
         knots = np.unique(np.concatenate([path.knots, times]))
         splits, _ = path.coefs_at(knots)
         splits = reduced.fold(splits)
-        events = path.events.copy()
-        events["feature"], sign = reduced.fold_rows(events["feature"])
-        events["sign"] = events["sign"] * sign
+        events = reduced.fold_events(path.events)
         rows = np.flatnonzero((splits != 0).any(axis=0))
         rows = np.union1d(rows, events["feature"])
         return SplitTrace(
@@ -75,7 +73,7 @@ class Reduced:
                 "route_reason": (
                     f"the explicit problem in the rows has "
                     f"{reduced_size(self.split):.3g} entries, at most "
-                    f"{MAX_ENTRIES:.3g}; {reduced.rule.lower()}"
+                    f"{MAX_ENTRIES:.3g}; {reduced.rule}"
                 ),
                 "n_anchors": path.info["n_anchors"],
                 "bends": ~np.isin(knots, path.knots),

@@ -13,6 +13,8 @@ from .base import hessian_norm
 __all__ = ["SplitQuestion", "check_choice", "restore_split"]
 
 PENALTIES = ("auto", "l1", "group")
+# Steps of the estimate of ||X|| that nu refers to: enough for a per cent or so.
+_LANCZOS = 12
 # Up to this many rows of a graph get names.
 _NAMED = 10_000
 
@@ -66,7 +68,7 @@ class SplitQuestion:
             self.split = SplitProblem(problem, D.row_subset(kept), **options)
         g = problem.correlate(problem.null_score)
         steepest = g[0] if len(g) == 1 else g[np.argmax((g**2).sum(axis=1))]
-        norm = hessian_norm(problem, steepest) / problem.loss.curvature
+        norm = hessian_norm(problem, steepest, _LANCZOS) / problem.loss.curvature
         self.split.set_nu(nu, raw, norm)
         self.whole.nu, self.whole.nu_raw = self.split.nu, self.split.nu_raw
         self.whole.hessian_norm = norm

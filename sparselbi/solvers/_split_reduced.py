@@ -19,6 +19,8 @@ __all__ = ["ReducedProblem", "reduced_size"]
 MAX_ENTRIES = 30_000_000
 # A direction is ignored by X and D if both are below this fraction of their norms.
 _IGNORED = 1e-11
+# Times that differ by less than this fraction are one.
+_SAME = 1e-9
 # Columns of the design below this fraction of what was subtracted are rounding.
 _ROUNDING = 1e-12
 
@@ -65,7 +67,7 @@ class ReducedProblem:
             X, y = np.ascontiguousarray(top[:, :-1]), top[:, -1]
         form = _Rooted if _has_right_inverse(split.D) else _Projected
         self._form = form(X, y, split.D, split.nu_raw)
-        self.rule = form.__doc__.split(".")[0]
+        self.rule = form.rule
         self.problem = self._make_problem(self._form.design, self._form.response)
 
     def _make_problem(self, design, response):
@@ -99,14 +101,26 @@ class ReducedProblem:
         out[..., self._doubled] -= coefs[..., self.split.n_rows :]
         return out
 
-    def fold_rows(self, features):
-        """The rows of D that features of `problem` belong to, and their signs."""
+    def fold_events(self, events):
+        """The events of coefficients of `problem` as events of rows of D."""
+        events = events.copy()
         if self._doubled is None:
-            return features, np.ones(len(features))
-        second = features >= self.split.n_rows
-        rows = features.copy()
-        rows[second] = self._doubled[features[second] - self.split.n_rows]
-        return rows, np.where(second, -1.0, 1.0)
+            return events
+        m = self.split.n_rows
+        second = events["feature"] >= m
+        events["feature"][second] = self._doubled[events["feature"][second] - m]
+        events["sign"][second] *= -1
+        if not self.split.penalty.grouped:
+            return events
+        # Within an active group a change of sign is no event: the one of two
+        # constrained coefficients leaves as the other enters.
+        order = np.lexsort((events["t"], events["feature"]))
+        row, t, copy = events["feature"][order], events["t"][order], second[order]
+        pair = (row[1:] == row[:-1]) & (copy[1:] != copy[:-1])
+        pair &= t[1:] - t[:-1] <= _SAME * t[1:]
+        keep = np.ones(len(events), dtype=bool)
+        keep[order[1:][pair]] = keep[order[:-1][pair]] = False
+        return events[keep]
 
     def coefs(self, splits):
         """Used coefficients (K, p) that minimize the coupled loss for splits (K, m)."""
@@ -119,6 +133,8 @@ class _Rooted:
     Any coef is ``A h + N u`` with D A = I and D N = 0. The minimum over u projects
     samples, the one over h - split is a ridge regression with penalty 1 / nu.
     """
+
+    rule = "right inverse of D by a sparse factorization, a design of n rows"
 
     def __init__(self, X, y, D, nu):
         self.nu = nu
@@ -159,6 +175,8 @@ class _Projected:
 
     The minimum over coef projects [y; split / sqrt(nu)] on the complement of its range.
     """
+
+    rule = "orthogonal factor of [X; D / sqrt(nu)], a design of n + m rows"
 
     def __init__(self, X, y, D, nu):
         n = len(X)
@@ -219,7 +237,7 @@ def raise_undetermined(D):
     where = "some direction"
     if D.is_graph:
         n_components, _ = D.components()
-        where = "a constant on a component of the graph"
+        where = "some direction, such as a constant on a component of the graph"
         if n_components == 1:
             where = "the constant vector"
     raise ValueError(

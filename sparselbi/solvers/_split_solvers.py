@@ -12,7 +12,7 @@ import numpy as np
 from scipy import fft, linalg, sparse
 from scipy.sparse.linalg import splu
 
-from .._row_sums import _n_blas_threads
+from .._row_sums import n_blas_threads
 from ._split_steps import conjugate_gradients
 
 __all__ = [
@@ -43,13 +43,12 @@ class Dense:
 
     def __init__(self, M):
         self.info = {}
-        diagonal = np.abs(np.diag(M)).max(initial=0.0)
         try:
             self._factor = linalg.cho_factor(M, lower=True, check_finite=False)
-            smallest = np.diag(self._factor[0]).min() ** 2
+            smallest = float(np.min(np.diag(self._factor[0]) ** 2 / np.diag(M)))
         except linalg.LinAlgError:
             smallest = 0.0
-        if smallest <= SINGULAR * diagonal:
+        if smallest <= SINGULAR:
             raise ValueError(explain(linalg.eigh(M, subset_by_index=[0, 0])[1][:, 0]))
 
     def solve(self, right):
@@ -67,7 +66,7 @@ class Cosine:
         self._inverse = np.where(zero, 0.0, 1.0 / np.where(zero, 1.0, values))
         self._axes = tuple(range(-values.ndim, 0))
         self._options = {"axes": self._axes, "norm": "ortho", "overwrite_x": True}
-        self._options["workers"] = _n_blas_threads()
+        self._options["workers"] = n_blas_threads()
 
     def solve(self, right):
         block = right.reshape(len(right), *self._inverse.shape).copy()
@@ -173,7 +172,7 @@ class Gradients:
             row = self._project(row)
             return self._solve(row, np.zeros_like(row), TOLERANCE)
 
-        with ThreadPoolExecutor(_n_blas_threads()) as pool:
+        with ThreadPoolExecutor(n_blas_threads()) as pool:
             found = list(pool.map(solve_row, right))
         self.info["n_solves"] += len(found)
         self.info["n_products"] += sum(count for _, count in found)
@@ -189,14 +188,17 @@ class Gradients:
         return self._project(x), count
 
     def follow(self):
-        past = []
+        past: list = []
 
         def solve(right, remember=True):
             x, right = _extrapolate(past, right), self._project(right)
             if self._slow is not None:
                 modes, values = self._slow
-                rest = (right - self.matrix @ x).astype(np.float32)
-                x += (modes @ rest / values) @ modes
+                rest = right - self.matrix @ x
+                size = np.abs(rest).max() or 1.0
+                x += size * (
+                    (modes @ (rest / size).astype(np.float32)) / values @ modes
+                )
             x, count = self._solve(right, x, FOLLOWED)
             self.info["n_solves"] += 1
             self.info["n_products"] += count
@@ -222,7 +224,9 @@ class Gradients:
             )
         self.info["n_slow_modes"] = len(modes)
         if len(modes):
-            self._slow = modes.astype(np.float32), values.astype(np.float32)
+            size = np.abs(modes).max()
+            light = (modes / size).astype(np.float32)
+            self._slow = light, values / size**2
 
     def _centre(self, rows):
         """Make rows orthogonal to the kernel in the metric of the diagonal."""
@@ -273,7 +277,7 @@ class Products:
         return np.stack([self._solve(row, np.zeros_like(row)) for row in right])
 
     def follow(self):
-        past = []
+        past: list = []
 
         def solve(right, remember=True):
             x = self._solve(right, _extrapolate(past, right), FOLLOWED)
@@ -320,6 +324,12 @@ class Corrected:
         for rows in blocks:
             small[rows, :n] += take(rows) @ self._reach.T
         scale = abs(sign) + np.abs(np.diag(small)).max()
+        if extra:  # without the units of U
+            size = np.linalg.norm(small[n:, :n], axis=1)
+            if not size.min() > 0:
+                raise ValueError(explain(kernel[:, [size.argmin()]].toarray()[:, 0]))
+            small[n:, :n] /= size[:, None]
+            self._kernel = kernel @ sparse.diags_array(1.0 / size)
         small[:n, n:] = -small[n:, :n].T
         self._small = linalg.lapack.dgetrf(small)[:2]
         self._n = n

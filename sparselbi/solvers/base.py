@@ -45,7 +45,7 @@ def first_entry_time(problem, g):
     return t0 if t0 * level < 1.0 else np.inf
 
 
-def hessian_norm(problem, start):
+def hessian_norm(problem, start, n_steps=_LANCZOS_STEPS):
     """Estimate the spectral norm of the Hessian bound from below.
 
     A few Golub-Kahan-Lanczos steps, started from the gradient at the null model so that
@@ -57,7 +57,7 @@ def hessian_norm(problem, start):
     diagonal: list = []
     above: list = []
     v = start.copy()
-    for _ in range(_LANCZOS_STEPS):
+    for _ in range(n_steps):
         for other in right:
             v -= (v @ other) * other
         beta = np.linalg.norm(v)

@@ -62,8 +62,9 @@ def split_lbi_path(
         standardizes). None is the identity.
     nu : float, default=1.0
         Coupling, dimensionless: ``nu_raw = nu * n ||D||^2 / ||X||^2`` with spectral
-        norms. Small values tie D @ coef to the split coefficients; large ones
-        leave it free, which makes selection easier and slower.
+        norms (that of X estimated by a dozen Lanczos steps). Small values tie
+        D @ coef to the split coefficients; large ones leave it free, which makes
+        selection easier and slower.
     nu_raw : float, default=None
         The coupling itself; replaces `nu`.
     kappa : float, default=10.0

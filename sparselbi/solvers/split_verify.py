@@ -1,5 +1,7 @@
 """Checking a path of Split LBI against its definition, from the data alone."""
 
+from typing import Any
+
 import numpy as np
 from scipy import linalg, sparse
 
@@ -155,7 +157,8 @@ def _verify_exact(path, split, coefs, intercepts, splits):
 
 def _verify_steps(path, split, coefs, intercepts, splits):
     joint = path.method == "split_lbi_joint"
-    walk = (_JointWalk if joint else _EliminatedWalk)(path, split, coefs, intercepts)
+    kind: Any = _JointWalk if joint else _EliminatedWalk
+    walk = kind(path, split, coefs, intercepts)
     found, off = np.zeros((3, len(path))), []
     # A row at its threshold has a split coefficient of kappa times rounding.
     top_split, top_coef = 1e-3 * path.kappa_raw, _TINY
@@ -163,7 +166,7 @@ def _verify_steps(path, split, coefs, intercepts, splits):
         top_split = 1.0
     for k, knot in enumerate(path.knots):
         coef, dual, target = walk.at(knot)
-        off.append(np.abs(walk.intercept_at - intercepts[k]).max() if joint else 0.0)
+        off.append(np.abs(walk.intercept_at - intercepts[k]).max())
         top_split = max(top_split, np.abs(target).max(initial=0.0))
         top_coef = max(top_coef, np.abs(coef).max(initial=0.0))
         excess = split.shrink(dual) / split.row_weight
@@ -185,13 +188,23 @@ def _verify_steps(path, split, coefs, intercepts, splits):
 class _Walk:
     """The plain iteration; a subclass says where the coefficients go."""
 
+    coef: Any
+    z: Any
+    intercept_at: Any = 0.0
+
     def __init__(self, path, split, start):
         self.split, self.step, self.kappa = split, path.step_size, path.kappa_raw
-        self.start, self.n_steps, self.z = start, 0, None
+        self.start, self.n_steps = start, 0
 
     def _slope(self):
         target = self.kappa * self.split.shrink(self.z)
         return (self.split.D.dot(self.coef) - target) / self.split.nu_raw, target
+
+    def _advance(self):
+        raise NotImplementedError
+
+    def _between(self, rest):
+        raise NotImplementedError
 
     def at(self, knot):
         """Coefficients, duals and split coefficients at a time."""

@@ -878,3 +878,14 @@ def test_unstable_step_is_refused_not_iterated():
     auto = lbi_path(problem)
     with pytest.raises(ValueError, match=r"step_size.*(stab|limit)"):
         lbi_path(problem, step_size=2.5 * auto.step_size)
+
+
+def test_a_large_group_that_stays_out_hides_no_feature():
+    data = make_data(n=24, p=6)
+    groups = np.array([0, 1, 0, 0, 0, 2])
+    factor = np.where(groups == 1, 1.0, np.inf)
+    options = {"penalty": "group", "groups": groups, "penalty_factor": factor}
+    path = trace(Problem(data.X, data.y, **options))
+    twin = plain(data.X, data.y, path, **options)
+    assert path.active_features.tolist() == [1]
+    assert max(gaps(path, twin)) < 1e-9

@@ -43,7 +43,8 @@ def test_raw_kappa_is_frozen_and_an_automatic_step_is_found_again():
 def test_unknown_methods():
     problem = Problem(DATA.X, DATA.y)
     path = dataclasses.replace(iss_path(problem), method="lasso")
-    with pytest.raises(ValueError, match=r"method='lasso' cannot .* \['iss', 'lbi', 'split"):
+    message = r"method='lasso' cannot .* \['iss', 'lbi', 'split_iss'"
+    with pytest.raises(ValueError, match=message):
         retrace(path, problem)
 
 

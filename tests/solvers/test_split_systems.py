@@ -182,7 +182,8 @@ def test_a_sequence_is_solved_as_well(name, route):
         return
     split, M = case()
     follow = make_system(split, route).follow()
-    tolerance = 100 * _split_solvers.FOLLOWED if route == "cg" else 1e-10
+    # Lines amplify what conjugate gradients leave by about their length squared.
+    tolerance = 1000 * _split_solvers.FOLLOWED if route == "cg" else 1e-10
     rng = np.random.default_rng(6)
     right = rng.normal(size=len(M))
     for change in (0.0, 1.0, 1e-3, 1e-3, 0.0, 1e-6, 10.0, 1e-4, 1e-4, 1e-4):
@@ -192,6 +193,21 @@ def test_a_sequence_is_solved_as_well(name, route):
         size = np.linalg.norm(right)
         assert np.linalg.norm(M @ x - right) <= tolerance * size
         assert np.linalg.norm(M @ other - right - 0.1) <= tolerance * (size + 1)
+
+
+@pytest.mark.parametrize("route", ["dct", "splu", "cg", "dense"])
+@pytest.mark.parametrize("scale", [1e-9, 1e9])
+def test_units_of_the_columns_do_not_matter(route, scale):
+    X, right = normal(20, 48), np.random.default_rng(1).normal(size=48)
+    solve = make_system(split_problem(X, GRID)[0], route).solve
+    scaled = make_system(split_problem(scale * X, GRID)[0], route)
+    np.testing.assert_allclose(
+        scale**2 * scaled.solve(right), solve(right), rtol=1e-8, atol=1e-10
+    )
+    follow = scaled.follow()
+    for k in range(4):
+        x = follow(right + 1e-3 * k)
+    np.testing.assert_allclose(scale**2 * x, solve(right + 3e-3), rtol=1e-7, atol=1e-8)
 
 
 def test_errors_of_a_long_sequence_do_not_add_up():
@@ -217,12 +233,13 @@ def test_modes_of_clusters_are_found():
     kernel = sp.csr_array(np.ones((p, 1)))
     solver = _split_solvers.Gradients(A, kernel)
     solver.learn(solver.solve(rng.normal(size=(10, p))))
-    modes, values = solver._slow
+    mode = solver._slow[0][0].astype(float)
     assert solver.info["n_slow_modes"] == 1
     degree = A.diagonal()
     exact = np.sort(np.linalg.eigvals(A.toarray() / degree[:, None]).real)[1]
-    assert values[0] == pytest.approx(exact, rel=1e-5)
-    sides = np.sign(modes[0])
+    found = (mode @ (A @ mode)) / (mode @ (degree * mode))
+    assert found == pytest.approx(exact, rel=1e-5)
+    sides = np.sign(mode)
     assert abs(sides[:60].sum()) == abs(sides[60:].sum()) == 60
     assert sides[0] != sides[-1]
 
@@ -257,12 +274,14 @@ def random_graph(p, degree):
 
 
 HOLES = np.random.default_rng(0).random((30, 30)) < 0.9
+CAVES = np.random.default_rng(0).random((20, 20, 20)) < 0.99
 RULES = {
     "image": (lambda: image((9, 7)), "dct", "cosine"),
     "large image": (lambda: image((40, 30)), "dct", "cosine"),
-    "image with holes": (lambda: image((30, 30), HOLES), "cg", "at most 60"),
-    "tightly coupled image": (
-        lambda: image((30, 30), HOLES, nu=1e-4),
+    "image with holes": (lambda: image((30, 30), HOLES), "splu", "entries"),
+    "volume with holes": (lambda: image((20, 20, 20), CAVES), "cg", "at most 60"),
+    "tightly coupled volume": (
+        lambda: image((20, 20, 20), CAVES, nu=1e-4),
         "splu",
         "more than 60 products, and a factor",
     ),
@@ -270,7 +289,7 @@ RULES = {
     "few images with holes": (
         lambda: image((30, 30), HOLES, X=normal(20, HOLES.sum())),
         "splu",
-        "more than 60 products, and a factor",
+        "entries",
     ),
     "small": (
         lambda: big(normal(50, 30), transforms.differences(30)),
@@ -329,6 +348,7 @@ def test_graphs_are_told_apart_by_their_levels(monkeypatch):
     grid = transforms.as_transform(transforms.grid_gradient((12, 12, 12)).matrix)
     split = big(normal(10, 1728), grid)
     assert make_system(split).route == "splu"
+    monkeypatch.setattr(_split_systems, "SLIM", 1)
     monkeypatch.setattr(_split_systems, "FACTOR", 100_000)
     system = make_system(split)
     assert (system.route, "more than 100000" in system.reason) == ("cg", True)
@@ -347,7 +367,7 @@ def test_graphs_are_told_apart_by_their_levels(monkeypatch):
     ids=repr,
 )
 def test_estimate_of_a_factor(D):
-    """From above, and not absurd; a quarter less is possible."""
+    """Mostly from above, for lines from below by a factor of two."""
     A = sp.csc_array(D.gram() + sp.eye_array(D.n_features))
     size = _split_solvers.Factor(A).info["n_factor_entries"] / 2
     assert 0.4 * size <= _split_systems._factor_size(A) <= 10 * size
