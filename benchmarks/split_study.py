@@ -5,10 +5,10 @@ of Huang, Sun, Xiong and Yao (2016): n = p = 50, independent normal columns, noi
 and coefficients that are zero but for three runs of five at -2, 2, -2. D is the
 identity, or first differences stacked on the identity (fused lasso). Rows of D are
 ranked by their first entry; the figure is the area under the ROC curve of that ranking
-against the rows with a nonzero ``D @ coef``. Paths end at 20 times the first entry time, with
-``kappa_raw = 200``. The generalized lasso (100 penalties, rows ranked by the largest
-penalty with a nonzero row) runs if cvxpy and Clarabel are installed. Results go to
-``--output`` as Markdown and CSV.
+against the rows with a nonzero ``D @ coef``. Paths end at 20 times the first entry
+time, with ``kappa_raw = 200``. The generalized lasso (100 penalties, rows ranked by the
+largest penalty with a nonzero row) runs if cvxpy and Clarabel are installed. Results go
+to ``--output`` as Markdown and CSV.
 """
 
 import argparse
