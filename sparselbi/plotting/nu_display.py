@@ -414,6 +414,10 @@ class NuDisplay:
             values = np.where(np.isnan(values), never, values)
             ax.set_ylim(0.9, never * 1.1)
             set_log_heights(ax)
+            low, high = ax.get_ylim()
+            free = [t for t in ax.get_yticks() if low <= t < never / 1.3]
+            ax.set_yticks(free)  # none where "never" will stand
+            ax.set_ylim(low, high)
             ax.axhline(never, color="0.5", lw=0.6, ls=":", zorder=1)
             ax.set_yticks([never], ["never"], minor=True)
         else:
