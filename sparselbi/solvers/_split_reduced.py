@@ -162,11 +162,12 @@ class _Rooted:
         return v - self._q @ (self._q.T @ v)
 
     def coefs(self, splits):
-        residual = self._Py[:, None] - self._Z @ splits.T
+        rows = np.flatnonzero(splits.any(axis=0))
+        residual = self._Py[:, None] - self._Z[:, rows] @ splits[:, rows].T
         inner = self._vector.T @ residual / self._shrinkage[:, None]
         h = splits.T + self.nu * (self._Z.T @ (self._vector @ inner))
-        rest = self._y[:, None] - self._rough @ h
-        u = linalg.solve_triangular(self._r, self._q.T @ rest)
+        rest = (self._q.T @ self._y)[:, None] - self._q.T @ self._rough @ h
+        u = linalg.solve_triangular(self._r, rest)
         return np.ascontiguousarray(self._lu.solve(np.vstack([h, u])).T)
 
 
@@ -198,7 +199,9 @@ class _Projected:
         self.response = np.append(y - upper @ self._fitted, -lower @ self._fitted)
 
     def coefs(self, splits):
-        right = self._fitted[:, None] + self._lower.T @ splits.T / self._root
+        rows = np.flatnonzero(splits.any(axis=0))
+        right = self._lower[rows].T @ splits[:, rows].T / self._root
+        right += self._fitted[:, None]
         return np.ascontiguousarray(linalg.solve_triangular(self._r, right).T)
 
 

@@ -31,9 +31,10 @@ __all__ = [
 TOLERANCE = 1e-11
 FOLLOWED = 1e-10
 _TOLERATED = 1e-8  # rounding may end the progress earlier
-# Slowly converging modes that are solved apart: how many at most, below which
-# eigenvalue (of the matrix divided by its diagonal), and rounds of subspace iteration.
-_MODES, _SLOW, _ROUNDS = 32, 0.25, 4
+# Slow modes of conjugate gradients are searched if a solution needs more products than
+# _EASY. At most _MODES are kept, with eigenvalues (of the matrix divided by its
+# diagonal) up to _SLOW, after as many rounds of subspace iteration, rough and fine.
+_EASY, _MODES, _SLOW, _ROUNDS = 30, 32, 0.25, (2, 4)
 # A pivot, or an eigenvalue, below this fraction of the largest is zero.
 SINGULAR = 1e-14
 
@@ -168,38 +169,42 @@ class Gradients:
         return conjugate_gradients(*self._arrays, right, x, target, limit)[0]
 
     def solve(self, right):
-        def solve_row(row):
-            row = self._project(row)
-            return self._solve(row, np.zeros_like(row), TOLERANCE)
+        return self._solve_rows(right, np.zeros_like(right), TOLERANCE)
+
+    def _solve_rows(self, right, start, tolerance):
+        def solve_row(row, x):
+            return self._solve(self._project(row), x, tolerance)
 
         with ThreadPoolExecutor(n_blas_threads()) as pool:
-            found = list(pool.map(solve_row, right))
+            found = list(pool.map(solve_row, right, start))
         self.info["n_solves"] += len(found)
         self.info["n_products"] += sum(count for _, count in found)
         return np.stack([x for x, _ in found])
 
     def _solve(self, right, x, tolerance):
-        """Solution for a projected right-hand side, started at x; its products."""
+        """Solution for a projected right-hand side, from x on; number of products."""
+        if self._slow is not None:
+            modes, values = self._slow
+            rest = right - self.matrix @ x
+            size = np.abs(rest).max() or 1.0
+            x = x + size * ((modes @ (rest / size).astype(np.float32)) / values @ modes)
+        else:
+            x = x.copy()
         size = np.linalg.norm(right)
         count, rest = conjugate_gradients(
             *self._arrays, right, x, tolerance * size, self._limit
         )
-        _check_converged(rest, size)
+        if not rest <= max(_TOLERATED, tolerance) * size:
+            raise _not_converged()
         return self._project(x), count
 
     def follow(self):
+        self.learn()
         past: list = []
 
         def solve(right, remember=True):
-            x, right = _extrapolate(past, right), self._project(right)
-            if self._slow is not None:
-                modes, values = self._slow
-                rest = right - self.matrix @ x
-                size = np.abs(rest).max() or 1.0
-                x += size * (
-                    (modes @ (rest / size).astype(np.float32)) / values @ modes
-                )
-            x, count = self._solve(right, x, FOLLOWED)
+            x = _extrapolate(past, right)
+            x, count = self._solve(self._project(right), x, FOLLOWED)
             self.info["n_solves"] += 1
             self.info["n_products"] += count
             if remember:
@@ -209,24 +214,33 @@ class Gradients:
 
         return solve
 
-    def learn(self, rows):
-        """Find slow modes, those of clusters say, in solutions (k, p) of any kind.
+    def learn(self):
+        """Find modes that converge slowly, such as those of clusters of a graph.
 
-        What `follow` starts from then has no error along them.
+        Solutions then start without an error along them.
         """
-        diagonal = self._arrays[3]
-        rows = self._centre(rows[: 3 * _MODES])
-        values, modes = _ritz(self.matrix, diagonal, rows)
+        if "n_slow_modes" in self.info:
+            return
+        self.info["n_slow_modes"] = 0
+        diagonal, p = self._arrays[3], len(self._arrays[3])
+        rows = np.random.default_rng(0).standard_normal((min(2 * _MODES, p), p))
+        rows *= np.sqrt(diagonal)
+        if self.count(rows[0], _EASY + 1) <= _EASY:
+            return
+        rough, fine = _ROUNDS
+        for _ in range(rough):
+            rows = self._centre(self._solve_rows(rows, np.zeros_like(rows), 1e-2))
+            values, modes = _ritz(self.matrix, diagonal, rows)
+            rows = modes * diagonal
         modes = modes[: np.count_nonzero(values[:_MODES] <= _SLOW)]
-        for _ in range(_ROUNDS if len(modes) else 0):
-            values, modes = _ritz(
-                self.matrix, diagonal, self._centre(self.solve(modes * diagonal))
-            )
+        for _ in range(fine if len(modes) else 0):
+            start = modes / values[: len(modes), None]
+            rows = self._solve_rows(modes * diagonal, start, 1e-6)
+            values, modes = _ritz(self.matrix, diagonal, self._centre(rows))
         self.info["n_slow_modes"] = len(modes)
         if len(modes):
             size = np.abs(modes).max()
-            light = (modes / size).astype(np.float32)
-            self._slow = light, values / size**2
+            self._slow = (modes / size).astype(np.float32), values / size**2
 
     def _centre(self, rows):
         """Make rows orthogonal to the kernel in the metric of the diagonal."""
@@ -270,7 +284,8 @@ class Products:
             way = scaled + (fresh / rho) * way
             rho = fresh
         self.info["n_solves"] += 1
-        _check_converged(np.linalg.norm(rest), size)
+        if not np.linalg.norm(rest) <= _TOLERATED * size:
+            raise _not_converged()
         return x
 
     def solve(self, right):
@@ -280,7 +295,7 @@ class Products:
         past: list = []
 
         def solve(right, remember=True):
-            x = self._solve(right, _extrapolate(past, right), FOLLOWED)
+            x = self._solve(right, _extrapolate(past, right).copy(), FOLLOWED)
             if remember:
                 past.append(x)
                 del past[:-2]
@@ -314,8 +329,9 @@ class Corrected:
         extra = 0 if kernel is None else kernel.shape[1]
         small = np.zeros((n + extra, n + extra))
         small[np.arange(n), np.arange(n)] = sign
-        first = take(blocks[0])
-        self._reach = np.empty((n, first.shape[1]))
+        if n > _EASY and hasattr(inner, "learn"):
+            inner.learn()
+        self._reach = np.empty((n, take(slice(0, 1)).shape[1]))
         for rows in blocks:
             part = take(rows)
             self._reach[rows] = inner.solve(part)
@@ -359,8 +375,6 @@ class Corrected:
 
     def follow(self):
         if hasattr(self._inner, "follow"):
-            if hasattr(self._inner, "learn"):
-                self._inner.learn(self._reach)
             inner = self._inner.follow()
         else:
 
@@ -387,14 +401,12 @@ def _check_regular(lu, A, p=None):
         raise ValueError(explain(v[:p]))
 
 
-def _check_converged(rest, size):
-    """Raise if `rest`, the norm of a residual, is large for a right-hand side."""
-    if not rest <= _TOLERATED * size:
-        raise ValueError(
-            "conjugate gradients did not converge: X and D (nearly) ignore some "
-            "direction, or the input is not finite. Use route='splu' or 'dense', or "
-            "add the identity to D (sparselbi.penalties.with_identity)."
-        )
+def _not_converged():
+    return ValueError(
+        "conjugate gradients did not converge: X and D (nearly) ignore some direction, "
+        "or the input is not finite. Use route='splu' or 'dense', or add the identity "
+        "to D (sparselbi.penalties.with_identity)."
+    )
 
 
 def _extrapolate(past, right):
@@ -404,7 +416,7 @@ def _extrapolate(past, right):
     """
     if len(past) == 2:
         return 2.0 * past[1] - past[0]
-    return past[0].copy() if past else np.zeros_like(right)
+    return past[0] if past else np.zeros_like(right)
 
 
 def _ritz(A, diagonal, rows):

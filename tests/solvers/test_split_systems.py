@@ -220,7 +220,7 @@ def test_errors_of_a_long_sequence_do_not_add_up():
     assert np.linalg.norm(M @ x - right) <= 1e-9 * np.linalg.norm(right)
 
 
-def test_modes_of_clusters_are_found():
+def test_modes_of_clusters_are_found(monkeypatch):
     """Two dense halves with one edge between them: one slow mode, their difference."""
     p = 120
     rng = np.random.default_rng(0)
@@ -231,8 +231,12 @@ def test_modes_of_clusters_are_found():
     D = transforms.graph_incidence(sp.csr_array(W + W.T))
     A = sp.csr_array(D.gram())
     kernel = sp.csr_array(np.ones((p, 1)))
+    monkeypatch.setattr(_split_solvers, "_EASY", 10)
     solver = _split_solvers.Gradients(A, kernel)
-    solver.learn(solver.solve(rng.normal(size=(10, p))))
+    right = rng.normal(size=(1, p))
+    solver.solve(right)
+    n_products = solver.info["n_products"]
+    solver.learn()
     mode = solver._slow[0][0].astype(float)
     assert solver.info["n_slow_modes"] == 1
     degree = A.diagonal()
@@ -242,6 +246,9 @@ def test_modes_of_clusters_are_found():
     sides = np.sign(mode)
     assert abs(sides[:60].sum()) == abs(sides[60:].sum()) == 60
     assert sides[0] != sides[-1]
+    before = solver.info["n_products"]
+    solver.solve(right)
+    assert solver.info["n_products"] - before <= n_products
 
 
 # -- rules -----------------------------------------------------------------------------
