@@ -35,6 +35,8 @@ class SplitLBI(RegressorMixin, BaseSplitLBI):
         Coupling, dimensionless: ``nu_raw = nu * n ||D||^2 / ||X||^2`` with spectral
         norms. The larger, the freer are the dense coefficients, and the weaker the
         condition under which the right rows are found; the smaller, the closer both.
+        For denoising (X = identity) 1 is too large: try 0.1 to 1e-5, such that the
+        first dense fit has few degrees of freedom (``path_.info["df_dense"][0]``).
     nu_raw : float, default=None
         The coupling itself; replaces `nu`.
     kappa : float, default=10.0
