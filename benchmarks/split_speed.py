@@ -156,10 +156,10 @@ def report(rows, n, p):
         "",
         f"{n} x {p}, D = first differences, one thread, warm, processor seconds; "
         "median (range) of the rounds. Both forms go over the same t with the same "
-        "kappa and nu; *apart* is the largest difference of their coefficients on the way, "
-        "relative to the largest: they are the same path as kappa grows. Ratios are to "
-        "the eliminated form with the same kappa (exact path, generalized lasso: the "
-        "default one).",
+        "kappa and nu; *apart* is the largest difference of their coefficients on the "
+        "way, relative to the largest: they are the same path as kappa grows. Ratios "
+        "are to the eliminated form with the same kappa (exact path, generalized "
+        "lasso: the default one).",
         "",
         "| method | kappa | seconds | x eliminated | target | steps (points) | "
         "AUC of rows | best F1 | apart |",
