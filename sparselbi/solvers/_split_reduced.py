@@ -137,37 +137,32 @@ class _Rooted:
     rule = "right inverse of D by a sparse factorization, a design of n rows"
 
     def __init__(self, X, y, D, nu):
-        self.nu = nu
+        self._nu, m = nu, D.n_rows
         square = sparse.vstack([D.matrix, _grounding(D)], format="csc")
         self._lu = splu(square, permc_spec="COLAMD")
         both = self._lu.solve(np.ascontiguousarray(X.T), trans="T").T
-        self._m = m = D.n_rows
-        self._free = both[:, m:]
-        self._q, self._r = np.linalg.qr(self._free)
-        size = np.abs(np.diag(self._r))
+        q, self._r = np.linalg.qr(both[:, m:])
         reach = np.linalg.norm(both, axis=0).max(initial=0.0)
-        if (size <= _IGNORED * reach).any():
+        if (np.abs(np.diag(self._r)) <= _IGNORED * reach).any():
             raise_undetermined(D)
-        self._rough = both[:, :m]
-        self._y = y
-        Z = self._off(self._rough)
-        _clear(Z, np.linalg.norm(self._rough, axis=0))
-        value, self._vector = np.linalg.eigh(Z @ Z.T)
-        self._shrinkage = 1.0 + nu * np.maximum(value, 0.0)
-        self._Z, self._Py = Z, self._off(y)
-        root = self._vector / np.sqrt(self._shrinkage)
-        self.design, self.response = root.T @ Z, root.T @ self._Py
-
-    def _off(self, v):
-        return v - self._q @ (self._q.T @ v)
+        rough = both[:, :m]
+        self._level, self._slopes = q.T @ y, q.T @ rough
+        Z = rough - q @ self._slopes
+        _clear(Z, np.linalg.norm(rough, axis=0))
+        ridge = nu * (Z @ Z.T)
+        ridge[np.diag_indices_from(ridge)] += 1.0
+        root = linalg.cholesky(ridge, lower=True, check_finite=False)
+        whitened = [
+            linalg.solve_triangular(root, v, lower=True, check_finite=False)
+            for v in (Z, y - q @ self._level)
+        ]
+        self.design, self.response = whitened
 
     def coefs(self, splits):
         rows = np.flatnonzero(splits.any(axis=0))
-        residual = self._Py[:, None] - self._Z[:, rows] @ splits[:, rows].T
-        inner = self._vector.T @ residual / self._shrinkage[:, None]
-        h = splits.T + self.nu * (self._Z.T @ (self._vector @ inner))
-        rest = (self._q.T @ self._y)[:, None] - self._q.T @ self._rough @ h
-        u = linalg.solve_triangular(self._r, rest)
+        residual = self.response[:, None] - self.design[:, rows] @ splits[:, rows].T
+        h = splits.T + self._nu * (self.design.T @ residual)
+        u = linalg.solve_triangular(self._r, self._level[:, None] - self._slopes @ h)
         return np.ascontiguousarray(self._lu.solve(np.vstack([h, u])).T)
 
 
