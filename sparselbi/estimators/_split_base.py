@@ -95,11 +95,13 @@ class BaseSplitLBI(BaseRegularizationPathEstimator):
         if self.t_max is not None or isinstance(self.selector, Real):
             return None  # the end of the path, or the point, was asked for
         # A fit with n/2 free dimensions has about that many active rows, times the
-        # number of rows per dimension.
-        rank = min(D.shape)
+        # number of rows per dimension. One cut through a graph can take many more.
+        rank, least = min(D.shape), 1
         if D.is_graph and not D.full_row_rank:
             rank = max(1, min(rank, D.n_features - D.components()[0]))
-        return max(1, math.ceil(half_of(problem.total_weight) * D.n_rows / rank))
+            least = D.n_rows // 10
+        rows = math.ceil(half_of(problem.total_weight) * D.n_rows / rank)
+        return max(1, least, rows)
 
     def _fit_size(self, path, selection):
         return int(np.nan_to_num(path.info["df_refit"][selection.index]))

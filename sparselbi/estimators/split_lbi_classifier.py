@@ -78,9 +78,10 @@ class SplitLBIClassifier(PathClassifierMixin, BaseSplitLBI):
         Knots on a logarithmic grid; more are added where coefficients move fast.
     max_rows : "auto", int or None, default="auto"
         The path ends before more rows than this are active. "auto" is n/2 times the
-        number of rows per free dimension (1 for lines and trees, 2 for large images):
-        beyond that no criterion scores a model; no limit if `t_max` is given or
-        `selector` is a number. None: no limit.
+        number of rows per free dimension (1 for lines and trees, 2 for large images),
+        for graphs with cycles at least a tenth of the rows: beyond that no criterion
+        scores a model, or none is sparse. No limit if `t_max` is given or `selector` is
+        a number. None: no limit.
     refit : bool, default=False
         Report the unpenalized fit with the structure of the chosen point as `coef_`.
     random_state : int, RandomState or None, default=0

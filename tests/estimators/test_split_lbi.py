@@ -292,6 +292,9 @@ def test_auto_limit_follows_the_rows_per_dimension(data):
     assert line._limit(problem, differences(P)) == len(y) // 2
     both = with_identity(differences(P))
     assert line._limit(problem, both) == np.ceil(len(y) / 2 * both.n_rows / P)
+    graph = grid_gradient((100, 100))
+    wide = Problem(sp.eye_array(10, 10_000).tocsc(), y[:10], standardize=False)
+    assert line._limit(wide, graph) == graph.n_rows // 10
     assert SplitLBI(max_rows=None)._limit(problem, identity(P)) is None
     assert SplitLBI(t_max=3.0)._limit(problem, identity(P)) is None
 
