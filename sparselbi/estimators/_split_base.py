@@ -127,11 +127,14 @@ class BaseSplitLBI(BaseRegularizationPathEstimator):
         self.refit_coef_ = self.refit_intercept_ = None
         if problem is None:
             return
-        split = restore_split(path, problem)
-        coef, intercept, *_ = SupportFits(split).refit(
-            path.active_rows(knot)[~path._free]
-        )
-        coef, intercept = split.to_original(coef, intercept)
+        fits = SupportFits(restore_split(path, problem))
+        mask = path.active_rows(knot)[~path._free]
+        # Beyond that the fit is saturated; it is made if it was asked for.
+        limit = np.inf if self.refit else problem.total_weight - 1
+        coefs, intercepts, _, df = fits.refits(mask[None], limit)
+        if np.isnan(df[0]):
+            return
+        coef, intercept = fits.split.to_original(coefs[0], intercepts[0])
         if len(path.coef_shape) == 1:
             coef, intercept = coef[0], float(intercept[0])
         self.refit_coef_, self.refit_intercept_ = coef, intercept
@@ -149,8 +152,10 @@ class BaseSplitLBI(BaseRegularizationPathEstimator):
         coef = getattr(self, f"{which}_coef_")
         if coef is None:
             raise ValueError(
-                "the refit needs the data, but select() was called without them; call "
-                "select(selector, X, y) with the data given to fit."
+                "there is no refit: select() was called without data (then call "
+                "select(selector, X, y) with the data given to fit), or the chosen "
+                "structure has as many dimensions as there are samples (then select an "
+                "earlier point)."
             )
         X = validate_data(self, X, reset=False, **_X_RULES)
         return X @ coef.T + getattr(self, f"{which}_intercept_")

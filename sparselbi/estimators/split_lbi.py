@@ -101,7 +101,8 @@ class SplitLBI(RegressorMixin, BaseSplitLBI):
     dense_coef_, sparse_coef_, refit_coef_ : ndarray of the same shape
         The coefficients that predict (with weak signals), their projection on the
         selected structure, and the unpenalized fit with that structure; each with its
-        ``..._intercept_``. The refit is None after `select` without data.
+        ``..._intercept_``. The refit is None after `select` without data, and
+        where the structure has as many dimensions as there are samples.
     split_coef_ : ndarray of shape (n_rows,)
         One sparse coefficient for each row of D.
     n_iter_ : int

@@ -138,9 +138,9 @@ def support_agreement(
 def dice_coefficient(supports: Sequence[ArrayLike]) -> float:
     r"""Dice coefficient of several sets.
 
-    For sets :math:`S_1, \dots, S_K` it is
-    :math:`K\, |S_1 \cap \dots \cap S_K| / (|S_1| + \dots + |S_K|)`: 1 if all are equal,
-    0 if no element is in all of them; for two sets the usual one.
+    For sets :math:`S_1, \ldots, S_K` it is
+    :math:`K\, |S_1 \cap \ldots \cap S_K| / (|S_1| + \ldots + |S_K|)`: 1 if all are
+    equal, 0 if no element is in all of them; for two sets the usual one.
 
     Parameters
     ----------

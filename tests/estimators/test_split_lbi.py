@@ -163,7 +163,7 @@ def test_select_leaves_the_original_alone(data, fitted):
     assert other.refit_coef_ is not None
     without = fitted.select(2 * fitted.path_.t0)
     assert without.selection_.knot == 2 * fitted.path_.t0
-    with pytest.raises(ValueError, match="call select\\(selector, X, y\\)"):
+    with pytest.raises(ValueError, match="select\\(selector, X, y\\)"):
         without.predict(X, "refit")
     assert fitted.__dict__.keys() == before.keys()
     np.testing.assert_array_equal(fitted.coef_, before["coef_"])
