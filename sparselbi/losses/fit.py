@@ -95,12 +95,10 @@ def fit_unpenalized(loss, y, omega, design):
 
 def _newton_matrix(loss, y, eta, omega, design):
     hessian = loss.hessian(y, eta) * omega
-    n_outputs, size = len(y), len(design)
-    matrix = np.empty((n_outputs, size, n_outputs, size))
-    for k in range(n_outputs):
-        for m in range(k + 1):  # each block is symmetric
-            matrix[k, :, m] = matrix[m, :, k] = (design * hessian[k, m]) @ design.T
-    return matrix.reshape(n_outputs * size, n_outputs * size)
+    if len(y) == 1:
+        return (design * hessian[0, 0]) @ design.T
+    n = len(y) * len(design)
+    return np.einsum("kli,ai,bi->kalb", hessian, design, design).reshape(n, n)
 
 
 def _majorant_matrix(loss, y, eta, omega, design):
