@@ -20,7 +20,7 @@ def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
 
 def check_fields(path: RegularizationPath) -> None:
     """Raise ValueError unless all fields but the events fit together."""
-    check_choice("knot_name", path.knot_name, ("t", "alpha"))
+    check_choice("knot_name", path.knot_name, ("t", "alpha", "threshold"))
     check_choice("interpolation", path.interpolation, ("linear", "constant"))
     knots, features, coefs = path.knots, path.active_features, path.active_coefs
     if knots.ndim != 1 or len(knots) == 0 or not np.isfinite(knots).all():

@@ -165,8 +165,11 @@ def _decode(value: Any, arrays: dict[str, np.ndarray]) -> Any:
 def path_class(fields: dict[str, Any]) -> Any:
     """The class of path that has these fields."""
     from .path import RegularizationPath
+    from .shift_path import ShiftPath
     from .split_path import SplitPath
 
+    if "row_events" in fields:
+        return ShiftPath
     return SplitPath if "split" in fields else RegularizationPath
 
 

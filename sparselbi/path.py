@@ -71,8 +71,9 @@ class RegularizationPath:
     ----------
     knots : ndarray of shape (n_knots,)
         Strictly increasing path times if ``knot_name`` is ``"t"`` (``knots[0]`` is the
-        null model), strictly decreasing penalty strengths if it is ``"alpha"``.
-    knot_name : {"t", "alpha"}
+        null model), strictly decreasing penalty strengths if it is ``"alpha"`` or
+        ``"threshold"``.
+    knot_name : {"t", "alpha", "threshold"}
     active_features : ndarray of int of shape (n_active,)
         Features that are nonzero somewhere, ascending, unpenalized ones included.
     active_coefs : ndarray of shape ``(n_knots, *lead, n_active)``
@@ -369,6 +370,10 @@ class RegularizationPath:
             advice = f"a larger t_max (at least {bad:.6g})"
             if self.knot_name == "alpha":
                 advice = f"smaller penalties, down to alpha={bad:.6g}"
+            if self.knot_name == "threshold":
+                advice = f"smaller thresholds, down to {bad:.6g}"
+            if self.status == "max_outliers":
+                advice += " and a larger max_outliers"
             if self.status in ("max_features", "max_rows"):
                 advice += f" and a larger {self.status}"
             raise ValueError(

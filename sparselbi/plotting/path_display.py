@@ -277,7 +277,7 @@ class PathDisplay:
     def _x_label(self) -> str:
         if self._x == "l1_norm":
             return "sum of absolute coefficients"
-        names = {"t": "t", "alpha": "1 / alpha"}
+        names = {"t": "t", "alpha": "1 / alpha", "threshold": "1 / threshold"}
         return ", ".join(dict.fromkeys(names[p.knot_name] for p in self.paths.values()))
 
     def _draw(
