@@ -105,8 +105,9 @@ class ShiftPath(RegularizationPath):
             As in `at`, not an index.
         """
         end = self._checked([knot])[0]
-        # The knot itself is given with rounding.
-        end += 1e-12 * abs(end)
+        if end <= self._clock[0]:
+            return np.zeros(self.n_rows, dtype=bool)
+        end += 1e-12 * abs(end)  # events at the knot itself, with its rounding
         clock = self._direction * self.row_events["at"]
         events = self.row_events[: np.searchsorted(clock, end, side="right")]
         mask = np.zeros(self.n_rows, dtype=bool)

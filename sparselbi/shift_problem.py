@@ -6,10 +6,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import sparse
 
 from ._row_basis import as_rows, as_targets
 from ._shift_design import DenseDesign
-from ._shift_stream import StreamedDesign
 from .problem import check_weight
 
 if TYPE_CHECKING:
@@ -111,12 +111,13 @@ class ShiftProblem:
         self.rank = design.n_coords
         self.total_weight = design.total_weight
         self.df = self.total_weight - self.rank
-        if used <= self.rank or self.df <= 0:
+        if self.df <= 1e-9 * self.total_weight:
             raise ValueError(
-                f"{used} rows (total weight {self.total_weight:g}) do not leave a "
-                f"residual for a fit with {self.rank} coefficients, so no row can be "
-                "told from the others. Robust regression needs more rows than "
-                "coefficients: drop or combine features first."
+                f"{used} rows (total weight {self.total_weight:g}) and "
+                f"{self.n_features} features: a fit with {self.rank} coefficients "
+                "leaves no residuals, so no row can be told from the others. Robust "
+                "regression needs more rows than coefficients: drop or combine "
+                "features first."
             )
         self.row_factor = self._factors(row_factor)
 
@@ -129,6 +130,8 @@ class ShiftProblem:
         codes = self.classes is not None
         responses = n * self.n_outputs
         if isinstance(X, tuple) or max(size, responses) > limit:
+            from ._shift_stream import StreamedDesign
+
             targets = self._targets[:, 0] if codes else self._targets
             n_classes = self.n_outputs if codes else None
             return StreamedDesign(X, targets, weight, self.fit_intercept, n_classes)
@@ -182,6 +185,15 @@ class ShiftProblem:
         single = np.zeros(self.n_samples)
         single[used] = self.leverage[used] / self.sample_weight[used]
         return single
+
+    def arrays(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """X (n_samples, n_features) and Y (n_samples, n_outputs), dense copies."""
+        parts = self._X if isinstance(self._X, tuple) else (self._X,)
+        dense = [part.toarray() if sparse.issparse(part) else part for part in parts]
+        X = np.concatenate(dense).astype(np.float64)
+        if self.classes is not None:
+            return X, np.eye(self.n_outputs)[self._targets[:, 0]]
+        return X, self._targets.astype(np.float64)
 
     def subset(self, rows: Any) -> ShiftProblem:
         """The same question about some of the rows."""
@@ -247,8 +259,8 @@ def _as_responses(y, n, classes):
         strange = np.flatnonzero(known[codes] != labels)
         if len(strange):
             raise ValueError(
-                f"y contains the label {labels[strange[0]]!r} in row {strange[0]}, "
-                f"which is none of the classes {known.tolist()}."
+                f"y contains the label {labels[strange[:1]].tolist()[0]!r} in row "
+                f"{strange[0]}, which is none of the classes {known.tolist()}."
             )
     if len(known) < 2:
         raise ValueError(

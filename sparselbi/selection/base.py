@@ -102,8 +102,12 @@ class FixedKnot:
         self, path: RegularizationPath, problem: Problem | None = None
     ) -> Selection:
         point = path.at(self.knot)
-        # Where D @ coef is sparse, the rows of D are counted.
+        # Where D @ coef is sparse, the rows of D are counted; shifted rows elsewhere.
         counted = getattr(path, "split", path)
+        if hasattr(path, "row_events"):
+            size = int(path.outliers(self.knot).sum())
+        else:
+            size = len(counted.support(point.knot))
         passed = (
             (path.knots <= point.knot)
             if path.knot_name == "t"
@@ -114,5 +118,5 @@ class FixedKnot:
             knot=point.knot,
             index=max(int(passed.sum()) - 1, 0),
             scores=np.full(len(path.knots), np.nan),
-            quantities={"size": len(counted.support(point.knot))},
+            quantities={"size": size},
         )
