@@ -84,7 +84,7 @@ class ShiftPath(RegularizationPath):
         if not (np.diff(clock) >= 0).all():
             raise ValueError("row_events must be in path order.")
         if len(self.row_events) and not (
-            0 <= self.row_events["row"].min()
+            self.row_events["row"].min() >= 0
             and self.row_events["row"].max() < self.n_rows
         ):
             raise ValueError(f"row_events name rows outside [0, {self.n_rows}).")
@@ -184,6 +184,8 @@ class ShiftPath(RegularizationPath):
         target = np.asarray(y)
         if self.classes is not None:
             target = (target[:, None] == self.classes).astype(np.float64)
+        elif target.ndim == 2 and eta.ndim == 1:
+            target = target[:, 0]
         if len(target) != self.n_rows:
             raise ValueError(
                 f"y has {len(target)} rows, but the path was traced on {self.n_rows}."

@@ -10,6 +10,7 @@ from scipy import sparse
 
 from ._row_basis import as_rows, as_targets
 from ._shift_design import DenseDesign
+from ._shift_stream import StreamedDesign
 from .problem import check_weight
 
 if TYPE_CHECKING:
@@ -130,8 +131,6 @@ class ShiftProblem:
         codes = self.classes is not None
         responses = n * self.n_outputs
         if isinstance(X, tuple) or max(size, responses) > limit:
-            from ._shift_stream import StreamedDesign
-
             targets = self._targets[:, 0] if codes else self._targets
             n_classes = self.n_outputs if codes else None
             return StreamedDesign(X, targets, weight, self.fit_intercept, n_classes)

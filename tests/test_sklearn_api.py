@@ -14,7 +14,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sparselbi import LBI, LBIClassifier, SplitLBI, SplitLBIClassifier
+from sparselbi import (
+    LBI,
+    HuberRegression,
+    LBIClassifier,
+    OutlierRegression,
+    SplitLBI,
+    SplitLBIClassifier,
+)
 from sparselbi.losses import Huber
 from sparselbi.selection import InformationCriterion
 from tests.common import diabetes, make_data
@@ -39,8 +46,31 @@ CLASSIFIERS = [
     SplitLBIClassifier(multinomial="entrywise", selector="bic", refit=True),
 ]
 
+# Their paths are over shifts of rows, and `select` needs the data.
+ROBUST = [
+    OutlierRegression(),
+    OutlierRegression("iss"),
+    OutlierRegression("lbi"),
+    OutlierRegression("l1"),
+    HuberRegression(),
+    HuberRegression(scale="mad"),
+    HuberRegression(scale="s"),
+]
 
-@parametrize_with_checks(ESTIMATORS + CLASSIFIERS)
+
+def not_expected(estimator):
+    if not isinstance(estimator, OutlierRegression | HuberRegression):
+        return {}
+    reasons = {
+        "check_regressor_multioutput": "11 rows for 10 features and an intercept "
+        "leave no residuals: an error, since no row can be told from the others"
+    }
+    return reasons
+
+
+@parametrize_with_checks(
+    ESTIMATORS + CLASSIFIERS + ROBUST, expected_failed_checks=not_expected
+)
 def test_scikit_learn_checks(estimator, check, monkeypatch):
     # Without it the check that NumPy arrays are array-API input skips itself.
     monkeypatch.setenv("SCIPY_ARRAY_API", "1")

@@ -8,6 +8,7 @@ from .bundled import (
     load_stars_cyg,
     load_wood,
 )
+from .outliers import breakdown_study, detection_rates, make_outliers
 from .recovery import make_compressed_patch, make_noiseless
 from .remote import (
     fetch_basketball,
@@ -29,6 +30,8 @@ from .structured import (
 )
 
 __all__ = [
+    "breakdown_study",
+    "detection_rates",
     "fetch_basketball",
     "fetch_colon",
     "fetch_haxby_slice",
@@ -43,6 +46,7 @@ __all__ = [
     "make_clustered_graph",
     "make_compressed_patch",
     "make_noiseless",
+    "make_outliers",
     "make_piecewise_constant_image",
     "make_piecewise_constant_signal",
     "make_piecewise_linear_signal",

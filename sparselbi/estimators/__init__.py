@@ -1,8 +1,17 @@
 """Estimators with scikit-learn's interface: one statistical problem per file."""
 
+from .huber_regression import HuberRegression
 from .lbi import LBI
 from .lbi_classifier import LBIClassifier
+from .outlier_regression import OutlierRegression
 from .split_lbi import SplitLBI
 from .split_lbi_classifier import SplitLBIClassifier
 
-__all__ = ["LBI", "LBIClassifier", "SplitLBI", "SplitLBIClassifier"]
+__all__ = [
+    "HuberRegression",
+    "LBIClassifier",
+    "LBI",
+    "OutlierRegression",
+    "SplitLBI",
+    "SplitLBIClassifier",
+]

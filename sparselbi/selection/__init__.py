@@ -11,6 +11,13 @@ from .consistency import (
 from .cross_validation import CrossValidated, CrossValidation
 from .degrees_of_freedom import degrees_of_freedom
 from .information import InformationCriterion
+from .outliers import (
+    EntryGap,
+    OutlierCriterion,
+    ScaleCut,
+    TrimmedCV,
+    get_outlier_selector,
+)
 from .split_consistency import (
     SplitIrrepresentability,
     nu_study,
@@ -27,17 +34,22 @@ __all__ = [
     "CrossValidated",
     "CrossValidation",
     "Discrepancy",
+    "EntryGap",
     "FixedKnot",
     "InformationCriterion",
     "Irrepresentability",
+    "OutlierCriterion",
+    "ScaleCut",
     "Selection",
     "Selector",
     "SplitIrrepresentability",
     "Stability",
     "SupportAgreement",
     "TheoreticalTime",
+    "TrimmedCV",
     "degrees_of_freedom",
     "dice_coefficient",
+    "get_outlier_selector",
     "get_selector",
     "irrepresentable_condition",
     "noise_scale",

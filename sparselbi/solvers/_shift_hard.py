@@ -1,0 +1,339 @@
+"""Hard thresholding of the shifts: least squares of the rows within a threshold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import linalg
+
+from .._shift_design import SingularFit, row_norms
+from ._shift_trace import ShiftTrace
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from .._shift_design import Design
+    from .fast_s import FastS
+
+__all__ = ["CUTS", "default_thresholds", "trace_hard"]
+
+# Cuts in units of the S-scale that a default grid contains.
+CUTS = (3.5, 3.0, 2.5, 2.0)
+_LAST_CUT, _N_KNOTS = 1.5, 50
+# The rows that coordinates are orthonormal in.
+_CORE_CUT = 3.0
+# Sets of kept rows end much earlier.
+_MOST_FITS = 200
+# Kept rows determine the fit if they keep this share of what the core says about every
+# direction; and their Gram is not used if rows outweigh the core by so much.
+_DETERMINED, _LOPSIDED = 1e-10, 1e8
+
+
+def default_thresholds(
+    design: Design,
+    row_factor: NDArray[np.float64],
+    start: FastS,
+    n_knots: int = _N_KNOTS,
+) -> NDArray[np.float64]:
+    """Thresholds from where nobody is shifted down to 1.5 S-scales.
+
+    Geometric between the largest residual and the last cut, with 3.5, 3.0, 2.5 and 2.0
+    times the scale exactly among them. After an exact fit (scale 0): down to below the
+    smallest residual off the hyperplane, and 0.
+
+    Parameters
+    ----------
+    design : Design
+    row_factor : ndarray of shape (n_samples,)
+    start : FastS
+    n_knots : int, default=50
+        About so many.
+
+    Returns
+    -------
+    ndarray
+        Decreasing, in units of y.
+    """
+    first = _null_threshold(design, row_factor, start)
+    if start.exact_fit is not None:
+        off = (design.norms(start.coords) / row_factor)[~start.exact_fit]
+        off = off[off > 0]
+        if not off.size:
+            return np.array([first])
+        grid = np.geomspace(first, off.min() / 2, max(n_knots - 1, 2))
+        return np.append(grid, 0.0)
+    last = min(_LAST_CUT * start.scale, first / 2)
+    grid = np.geomspace(first, last, max(n_knots - len(CUTS), 2))
+    cuts = np.array([cut * start.scale for cut in CUTS])
+    grid = np.concatenate([grid, cuts[cuts < first]])
+    return np.unique(grid)[::-1]
+
+
+def trace_hard(
+    design: Design,
+    row_factor: NDArray[np.float64],
+    start: FastS,
+    *,
+    thresholds: ArrayLike,
+    max_shifted: float | None = None,
+) -> ShiftTrace:
+    """Delete rows beyond each threshold and fit the others, until the rows stay.
+
+    At every threshold anew from the robust fit: keep the rows with ``|r_i| <= threshold
+    v_i``, fit them by least squares, and repeat. Both steps decrease
+
+        ``sum_i w_i [1(kept) |r_i|^2 / 2 + 1(deleted) (threshold v_i)^2 / 2]``
+
+    so this ends at a local minimum: one of possibly many fixed points, that of the
+    start. Fits at different thresholds do not know of each other; warm starts from
+    larger thresholds would stay at fits that outliers have drawn.
+
+    Parameters
+    ----------
+    design : Design
+    row_factor : ndarray of shape (n_samples,)
+        Factors v of the threshold; infinity: never shifted.
+    start : FastS
+    thresholds : array-like of shape (n_thresholds,)
+        Decreasing, not negative, in units of y. A first knot at which no row is shifted
+        is put before them if the first one is not.
+    max_shifted : float or None
+        End before more rows than that (in weights) are shifted.
+
+    Returns
+    -------
+    ShiftTrace
+        Constant between knots; an event of a row is at the first knot after it. Status
+        "max_outliers", "singular" (the kept rows do not determine the fit at the next
+        threshold), "exact_fit" (the scale is 0), or "threshold_min". ``info["n_fits"]``
+        counts fits at each knot.
+
+    Raises
+    ------
+    ValueError
+        If the thresholds do not decrease or are negative.
+    """
+    grid = _checked(thresholds)
+    first = _null_threshold(design, row_factor, start)
+    if grid[0] < first:
+        grid = np.concatenate([[first], grid])
+    fits = (_FitsInMemory if design.dense else _Fits)(design, row_factor, start)
+    weight = fits.weight
+    shifted = np.zeros(design.n_samples, dtype=bool)
+    knots, coords, rss, sizes, counts = [], [], [], [], []
+    events: list[tuple[Any, ...]] = []
+    status, message = "threshold_min", "The last threshold is reached."
+    if start.exact_fit is not None:
+        status = "exact_fit"
+        message = (
+            "More than half of the rows are on one hyperplane, so the S-scale is 0."
+        )
+    for threshold in grid:
+        try:
+            kept, n_fits = fits.fixed_point(threshold)
+        except SingularFit as error:
+            status, message = "singular", f"At threshold {threshold:.6g} {error}."
+            break
+        size = float(weight[~kept].sum())
+        if max_shifted is not None and size > max_shifted * (1 + 1e-12):
+            status = "max_outliers"
+            message = (
+                f"At threshold {threshold:.6g}, rows of weight {size:g} are shifted, "
+                f"more than {max_shifted:g}."
+            )
+            break
+        changed = np.flatnonzero(shifted == kept)
+        signs = fits.signs(changed)
+        events += zip(
+            [threshold] * len(changed), changed, signs, ~kept[changed], strict=True
+        )
+        shifted = ~kept
+        knots.append(threshold)
+        coords.append(fits.coords.copy())
+        rss.append(float(weight[kept] @ fits.norms[kept] ** 2))
+        sizes.append(size)
+        counts.append(n_fits)
+    if not knots:
+        raise SingularFit(
+            f"no threshold has a fit: {message} Check that most rows are not the same."
+        )
+    at, row, sign, enters = zip(*events, strict=True) if events else ([], [], [], [])
+    return ShiftTrace(
+        knots=np.array(knots),
+        coords=np.array(coords),
+        event_at=np.array(at, dtype=np.float64),
+        event_row=np.array(row, dtype=np.int64),
+        event_sign=np.array(sign, dtype=np.int8),
+        event_enters=np.array(enters, dtype=bool),
+        rss=np.array(rss),
+        n_shifted=np.array(sizes),
+        status=status,
+        message=message,
+        n_iter=sum(counts),
+        interpolation="constant",
+        info={"n_fits": np.array(counts)},
+    )
+
+
+def _checked(thresholds):
+    grid = np.asarray(thresholds, dtype=np.float64)
+    if grid.ndim != 1 or not grid.size or not (np.diff(grid) < 0).all():
+        raise ValueError(f"thresholds={thresholds!r} must be a decreasing sequence.")
+    if not (np.isfinite(grid[0]) and grid[-1] >= 0):
+        raise ValueError(
+            f"thresholds={thresholds!r} must be finite and not negative, in units of y."
+        )
+    return grid
+
+
+def _null_threshold(design, row_factor, start):
+    """Where all rows are kept, at the robust fit and at least squares."""
+    largest = 0.0
+    for coords in (start.coords, design.least_squares()):
+        largest = max(largest, float((design.norms(coords) / row_factor).max()))
+    return largest * (1 + 1e-9)
+
+
+class _Fits:
+    """Least-squares fits of rows that are kept, with their residuals.
+
+    Attributes
+    ----------
+    coords : ndarray of shape (n_coords, n_outputs)
+    norms : ndarray of shape (n_samples,)
+    """
+
+    def __init__(self, design, row_factor, start):
+        self._design, self._factor, self._start = design, row_factor, start
+        weight = design.weight
+        self.weight = np.ones(design.n_samples) if weight is None else weight
+        self.coords, self._start_norms = start.coords, design.norms(start.coords)
+        self.norms = self._start_norms
+        # Residuals of an exact fit are rounding, and so are others of this size.
+        on = start.exact_fit
+        self._floor = 0.0 if on is None else 4 * self._start_norms[on].max()
+
+    def fixed_point(self, threshold):
+        """Fit at one threshold from the start; the rows kept, and how many fits."""
+        bound = np.full(len(self._factor), np.inf)
+        finite = np.isfinite(self._factor)
+        bound[finite] = np.maximum(threshold * self._factor[finite], self._floor)
+        self._reset()
+        kept, last = self._start_norms <= bound, np.inf
+        n_fits = 0
+        while n_fits < _MOST_FITS:
+            self._refit(kept)
+            n_fits += 1
+            new = self.norms <= bound
+            if (new == kept).all():
+                break
+            # Ties up to rounding could go round in circles.
+            cost = self.weight @ np.where(new, self.norms, bound) ** 2
+            if not cost < last:
+                break
+            kept, last = new, cost
+        self._finish(kept)
+        return kept, n_fits
+
+    def signs(self, rows):
+        """Signs of the residuals of one response, else 0."""
+        if self._design.n_outputs > 1:
+            return np.zeros(len(rows), dtype=np.int8)
+        Z, Y = self._design.take(rows)
+        return np.sign(Y - Z @ self.coords)[:, 0].astype(np.int8)
+
+    def _reset(self):
+        pass
+
+    def _refit(self, kept):
+        self.coords = self._design.least_squares(kept)
+        self.norms = self._design.norms(self.coords)
+
+    def _finish(self, kept):
+        pass
+
+
+class _FitsInMemory(_Fits):
+    """In coordinates that are orthonormal for rows that nobody doubts.
+
+    Then the Gram of other rows is the identity plus and minus that of few rows, and
+    outliers of huge leverage, which hide the other rows in coordinates of all rows,
+    cost no digits.
+    """
+
+    def __init__(self, design, row_factor, start):
+        super().__init__(design, row_factor, start)
+        core = self._start_norms <= _CORE_CUT * start.scale * row_factor
+        if start.exact_fit is not None:
+            core = start.exact_fit
+        core &= self.weight > 0
+        Z = design.Z
+        triangle = np.linalg.qr(np.sqrt(self.weight[core])[:, None] * Z[core], mode="r")
+        if _is_singular(triangle, len(Z.T)):
+            core, triangle = self.weight > 0, np.eye(design.n_coords)
+        self._core, self._triangle = core, triangle
+        self._Z = linalg.solve_triangular(triangle, Z.T, trans="T").T
+        self._Z = np.ascontiguousarray(self._Z)
+        self._start_residuals = design.Y - Z @ start.coords
+
+    def _reset(self):
+        self._moved = np.zeros_like(self._start.coords)
+        self._residuals = self._start_residuals
+
+    def _refit(self, kept):
+        self._solve = self._solver(kept)
+        self._move(kept)
+
+    def _finish(self, kept):
+        self._move(kept)  # what rounding has left
+        self.coords = self._start.coords + linalg.solve_triangular(
+            self._triangle, self._moved
+        )
+
+    def _move(self, kept):
+        score = (self.weight * kept)[:, None] * self._residuals
+        self._moved = self._moved + self._solve(kept, score)
+        self._residuals = self._start_residuals - self._Z @ self._moved
+        self.norms = row_norms(self._residuals)
+
+    def _solver(self, kept):
+        """How to fit residuals of some rows."""
+        gram = np.eye(self._Z.shape[1])
+        for rows, sign in (
+            (kept & ~self._core, 1.0),
+            (self._core & ~kept, -1.0),
+        ):
+            rows = np.flatnonzero(rows)
+            Z = self._Z[rows]
+            gram += sign * (Z.T * self.weight[rows]) @ Z
+        if gram.diagonal().max(initial=1.0) < _LOPSIDED:
+            try:
+                factor = linalg.cholesky(gram)
+            except linalg.LinAlgError:
+                raise _singular(kept) from None
+            if factor.diagonal().min(initial=1.0) ** 2 < _DETERMINED:
+                raise _singular(kept)
+            return lambda kept, score: linalg.cho_solve(
+                (factor, False), self._Z.T @ score
+            )
+        root = np.sqrt(self.weight * kept)[:, None]
+        basis, triangle = np.linalg.qr(root * self._Z)
+        if _is_singular(triangle, len(triangle.T)):
+            raise _singular(kept)
+        back = np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
+        return lambda kept, score: linalg.solve_triangular(
+            triangle, basis.T @ (back * score)
+        )
+
+
+def _is_singular(triangle, width):
+    pivots = np.abs(triangle.diagonal())
+    lengths = np.linalg.norm(triangle, axis=0)
+    return len(pivots) < width or (pivots**2 <= _DETERMINED * lengths**2).any()
+
+
+def _singular(kept):
+    return SingularFit(
+        f"the {np.count_nonzero(kept)} rows that are kept do not determine the fit"
+    )

@@ -1,0 +1,634 @@
+"""Linearized Bregman Iteration on the shifts, at the cost of the rows that may move.
+
+While few rows are shifted, only they and those that may reach their threshold next are
+stepped. Between two *anchors*, sweeps over all rows, the duals of all others follow
+from the sum of the coordinates, and a bound on that sum certifies that they stay inside
+of their thresholds. The iterates are those of the plain loop up to rounding.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import sparse
+
+from .._shift_design import row_norms
+from ..problem import check_positive
+from ._shift_trace import ShiftTrace
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .._shift_design import Design
+
+# Straight lines between knots miss the iterates that were looked at by at most this
+# fraction of the largest change of the fit so far, and others by a little more.
+TOLERANCE = 0.003
+# Below so many numbers in the design, stepping all rows is as fast as choosing some.
+_SMALL = 1 << 17
+# Rows that are stepped at least, and memory for them in a streamed design, in numbers.
+_FEW = 1 << 15
+_ROOM = 1 << 23
+# Residuals below this fraction of the first threshold do not move anything any more.
+_STILL = 1e-13
+# Where less than this fraction remains of a difference, it is not to be trusted.
+_CANCELLED = 1e-4
+
+
+def trace_shift_lbi(
+    design: Design,
+    row_factor: NDArray[np.float64],
+    *,
+    kappa: float = 10.0,
+    kappa_raw: float | None = None,
+    step_size: str | float = "auto",
+    t_max: float | None = None,
+    n_knots: int = 100,
+    max_shifted: float | None = None,
+) -> ShiftTrace:
+    """Trace the path of Linearized Bregman Iteration on the shifts.
+
+    At every step, with r the residuals ``Y - Z coords - shift`` and coords the
+    least-squares fit of ``Y - shift``::
+
+        z_i     <- z_i + step_size * r_i
+        shift_i <- kappa_raw * max(1 - v_i / |z_i|, 0) z_i
+
+    Time t is ``step_size`` times the number of steps. No shift can change before
+    ``t0 = 1 / max_i(|r_i| / v_i)`` of the least-squares fit, so the iteration starts
+    there. For large `kappa` the path tends to inverse scale space.
+
+    Parameters
+    ----------
+    design : Design
+        n rows, r coordinates, c outputs.
+    row_factor : ndarray of shape (n,)
+        v, in units of 1; infinity: never shifted.
+    kappa : float, default=10.0
+        Damping, dimensionless: ``kappa_raw = kappa / t0``. A shift relaxes within
+        ``t0 / kappa``.
+    kappa_raw : float, default=None
+        The damping itself, in units of y; replaces `kappa`.
+    step_size : "auto" or float, default="auto"
+        In units of 1 / y; "auto" is ``1 / kappa_raw``, half of the stability limit.
+    t_max : float, default=None
+        Where the path ends; None is 100 times t0.
+    n_knots : int, default=100
+        Knots on a logarithmic grid from t0 to t_max. Further ones are added so that the
+        coordinates on straight lines in between are within 0.5 % of the iterates, of
+        the largest change of the fit so far.
+    max_shifted : float, default=None
+        The path ends before a larger weight is shifted.
+
+    Returns
+    -------
+    ShiftTrace
+        ``knots[0]`` is t0, the least-squares fit. ``status`` is "t_max",
+        "max_outliers", "stationary" (nothing moves any more) or "null" (nothing ever
+        moves).
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or the step size is not stable.
+
+    References
+    ----------
+    Q. Xu, J. Xiong, Q. Huang, Y. Yao. Robust statistical ranking: theory and
+    algorithms. arXiv:1408.3467.
+    """
+    if t_max is not None:
+        t_max = check_positive("t_max", t_max)
+    if not isinstance(n_knots, (int, np.integer)) or n_knots < 2:
+        raise ValueError(f"n_knots={n_knots!r} must be an integer of at least 2.")
+    if max_shifted is not None:
+        max_shifted = check_positive("max_shifted", max_shifted)
+    coords = design.least_squares()
+    threshold_max, rss = _first_threshold(design, row_factor, coords)
+    t0 = 1 / threshold_max if threshold_max > 0 else np.inf
+    unit = threshold_max if threshold_max > 0 else 1.0
+    if kappa_raw is None:
+        kappa_raw = check_positive("kappa", kappa) * unit
+    else:
+        kappa_raw = check_positive("kappa_raw", kappa_raw)
+    step = _step_size(step_size, kappa_raw)
+    info = {
+        "t0": t0,
+        "threshold_max": threshold_max,
+        "kappa": kappa_raw / unit,
+        "kappa_raw": kappa_raw,
+        "step_size": step,
+        "step_rule": "auto" if isinstance(step_size, str) else "given",
+    }
+    if t0 == np.inf or (t_max is not None and t_max <= t0):
+        return _null_trace(design, coords, rss, t0, t_max, info)
+    grid = np.geomspace(t0, 100 * t0 if t_max is None else t_max, n_knots)
+    grid[0] = t0
+    if t_max is not None:
+        grid[-1] = t_max
+    run = _Iteration(design, row_factor, kappa_raw, step, grid, max_shifted, coords)
+    return run.trace(info)
+
+
+def _step_size(step_size, kappa_raw):
+    if isinstance(step_size, str):
+        if step_size != "auto":
+            raise ValueError(
+                f"step_size={step_size!r} is unknown; use 'auto' or a positive number."
+            )
+        return 1 / kappa_raw
+    step = check_positive("step_size", step_size)
+    if not step * kappa_raw < 2:
+        raise ValueError(
+            f"step_size={step!r} is unstable: with kappa_raw={kappa_raw:.6g} it must "
+            f"be below {2 / kappa_raw:.6g}; use step_size='auto'."
+        )
+    return step
+
+
+def _first_threshold(design, v, coords):
+    """Largest residual of a row of the fit, over v, and the residual sum of squares."""
+    weight = design.weight
+    length = design.norms(coords)
+    used = length if weight is None else length * (weight > 0)
+    rss = float(np.sum((1.0 if weight is None else weight) * length**2))
+    if rss <= np.sum(design.rounding**2):
+        return 0.0, rss
+    return float((used / v).max()), rss
+
+
+def _null_trace(design, coords, rss, t0, t_max, info):
+    """The trace of one knot, where no row is shifted before t_max."""
+    status, message = "null", "Least squares fits all rows: no shift can be nonzero."
+    if t0 < np.inf:
+        status = "t_max"
+        message = f"t_max={t_max:.6g} is not beyond the first entry at t0={t0:.6g}."
+    empty = np.zeros(0, dtype=np.int64)
+    return ShiftTrace(
+        knots=np.array([0.0 if t_max is None else t_max]),
+        coords=coords[None],
+        event_at=np.zeros(0),
+        event_row=empty,
+        event_sign=empty.astype(np.int8),
+        event_enters=np.zeros(0, dtype=bool),
+        rss=np.array([rss]),
+        n_shifted=np.zeros(1),
+        status=status,
+        message=message,
+        n_iter=0,
+        interpolation="linear",
+        info={**info, "n_sweeps": 1},
+        shifts=sparse.csr_array((1, design.n_samples * design.n_outputs)),
+    )
+
+
+class _Iteration:
+    """State of the iteration; a step makes new arrays, so that the last one is kept.
+
+    ``rows`` are those that are stepped: an array, or all of them (None). In ``z``,
+    ``shift``, ``v`` and ``w`` are their duals, shifts, factors and weights; ``scores``
+    is ``sum w_i z_i' shift_i``, with which ``coords = least_squares - G^-1 scores``.
+    """
+
+    def __init__(self, design, v, kappa_raw, step, grid, max_shifted, coords):
+        self.design, self.grid = design, grid
+        self.kappa_raw, self.step = kappa_raw, step
+        n, r, c = design.n_samples, design.n_coords, design.n_outputs
+        self.all_v = v
+        self.all_w = np.ones(n) if design.weight is None else design.weight
+        self.limit = np.inf if max_shifted is None else max_shifted
+        self.fitted = coords  # of least squares
+        self.t0 = float(grid[0])
+        self.still = _STILL / self.t0
+        self.still += float(np.linalg.norm(design.rounding)) / np.sqrt(n)
+        self.m = 0
+        self.n_sweeps = 1
+        self.coords, self.scores = coords, np.zeros((r, c))
+        residual = design.residuals(coords)
+        z = self.t0 * residual
+        shift = np.zeros((n, c))
+        judged = (self.all_w == 0) & (row_norms(z) > v)
+        if judged.any():
+            # Rows outside of the fit may have crossed earlier: they have relaxed.
+            length = row_norms(residual[judged])
+            rest = (v[judged] + length / kappa_raw) / length
+            z[judged] = np.minimum(rest, self.t0)[:, None] * residual[judged]
+            shift[judged] = shrink(z[judged], v[judged], kappa_raw)
+        self.record = _Record(self, np.flatnonzero(judged), residual)
+        if n * r <= _SMALL:
+            self._step_all(z, shift)
+        else:
+            self.all_z = z
+            self.rows, self.z, self.shift = np.zeros(0, dtype=int), z[:0], shift[:0]
+            self.total = np.zeros((r, c))
+            self.ahead, self.m_anchor = 16, 0
+            self._anchor()
+            if judged.any() and self.rows is not None:
+                self.shift = shift[self.rows]
+
+    @property
+    def t(self):
+        return self.t0 + self.m * self.step
+
+    def trace(self, info):
+        """Iterate to the end."""
+        record = self.record
+        record.write(self.t0, self.rows, self.shift, self.coords, self.scores)
+        event = look = 0
+        while True:
+            before = self.rows, self.z, self.shift, self.coords, self.scores
+            t, (z, shift, move) = self.t, self._advance()
+            if self._weight_of(shift) > self.limit:
+                if t > record.last:
+                    record.write(t, before[0], before[2], *before[3:])
+                return record.finish(
+                    "max_outliers",
+                    f"More than max_outliers={self.limit:g} rows would be shifted.",
+                    self.m,
+                    info,
+                )
+            t_next = self.t0 + (self.m + 1) * self.step
+            for t_grid in record.due(t_next):
+                share = (t_grid - t) / self.step
+                at = shrink(before[1] + share * (z - before[1]), self.v, self.kappa_raw)
+                fit = self._fit(at)
+                record.look(t, before, t_grid, *fit)
+                record.write(t_grid, self.rows, at, *fit)
+            if record.cross(t, t_next, self.rows, before[1], z, before[2], shift):
+                event = look = self.m + 1
+                record.pass_by(t, *before[3:])  # there the fit bends
+            self.m += 1
+            self.z, self.shift = z, shift
+            self.coords, self.scores = self._fit(shift)
+            if record.done:
+                return record.finish("t_max", "", self.m, info)
+            if move <= self.still and self._is_stationary():
+                record.write(self.t, self.rows, self.shift, self.coords, self.scores)
+                return record.finish(
+                    "stationary", "All residuals are zero.", self.m, info
+                )
+            if self.m >= look:
+                record.look(t, before, self.t, self.coords, self.scores)
+                # After an event shifts relax, fast at first, then slower and slower.
+                look = self.m + 1 + (self.m - event) // 8
+            if self.rows is not None and not self._is_certified():
+                self._anchor()
+
+    # -- one step --------------------------------------------------------------------
+
+    def _advance(self):
+        """Dual and shift of the next step, and the longest residual of these rows."""
+        if self.streams:
+            return self._advance_in_sweep()
+        move = self.Y - self.Z @ self.coords
+        move -= self.shift
+        move[self.fixed] = 0.0
+        z = self.z + self.step * move
+        return z, shrink(z, self.v, self.kappa_raw), row_norms(move).max(initial=0.0)
+
+    def _advance_in_sweep(self):
+        z, shift = np.empty_like(self.z), np.empty_like(self.z)
+        longest = []
+
+        def work(rows, R, D):
+            R = R - self.shift[rows]
+            R[self.fixed[rows]] = 0.0
+            longest.append(row_norms(R).max())
+            z[rows] = self.z[rows] + self.step * R
+            shift[rows] = shrink(z[rows], self.v[rows], self.kappa_raw)
+            return shift[rows]
+
+        # What the next fit needs is a by-product.
+        self._swept = shift, self.design.sweep(work, self.coords)
+        self.n_sweeps += 1
+        return z, shift, max(longest)
+
+    def _fit(self, shift):
+        """Coordinates and scores of the fit with these shifts."""
+        if not self.streams:
+            weighted = shift if self.w is None else self.w[:, None] * shift
+            scores = self.Z.T @ weighted
+        elif self._swept[0] is shift:
+            scores = self._swept[1]
+        else:
+            self.n_sweeps += 1
+            scores = self.design.sweep(lambda rows, R, D: shift[rows], self.coords)
+        return self.fitted - self.design.solve(scores), scores
+
+    def _weight_of(self, shift):
+        on = _nonzero(shift)
+        return float(np.count_nonzero(on) if self.w is None else self.w[on].sum())
+
+    def _is_stationary(self):
+        """Whether rows that are not stepped stand still, too."""
+        if self.rows is None:
+            return True
+        length = self.design.norms(self.coords)
+        self.n_sweeps += 1
+        length[self.rows] = 0.0
+        length[np.isinf(self.all_v)] = 0.0
+        return bool(length.max() <= self.still)
+
+    # -- which rows are stepped ------------------------------------------------------
+
+    def _step_all(self, z, shift):
+        """From now on, step all rows."""
+        design = self.design
+        self.rows, self.z, self.shift = None, z, shift
+        self.v, self.w = self.all_v, design.weight
+        self.fixed = np.isinf(self.v)
+        self.streams = not design.dense
+        if design.dense:
+            self.Z, self.Y = design.Z, design.Y
+
+    def _is_certified(self):
+        """Whether no other row can cross its threshold in the next step."""
+        difference = self.total + self.coords - self.coords_anchor
+        scores = self.total_scores + self.scores - self.scores_anchor
+        # |z_i' D| <= |z_i|_(G^-1) |D|_G, and G D is minus the difference of the scores.
+        reach = np.sqrt(max(-float(np.sum(difference * scores)), 0.0))
+        ahead = self.m - self.m_anchor + 1
+        if ahead > self.ahead or reach > self.budget:
+            return False
+        self.total, self.total_scores, self.reach = difference, scores, reach
+        return True
+
+    def _anchor(self):
+        """Bring all duals up to date and choose the rows to step next."""
+        design, step, steps = self.design, self.step, self.m - self.m_anchor
+        if self.m > 0:
+            if steps >= self.ahead:
+                self.ahead *= 2 if self.reach < 0.25 * self.budget else 1
+            else:
+                self.ahead = max(1, self.ahead // 2)
+        # Sum of the residuals since the last anchor, from that of the coordinates.
+        mean = self.coords
+        if steps:
+            mean = self.coords_anchor + self.total / steps
+            passed = self.Y - self.Z @ mean
+            self.all_z[self.rows] = self.z - (step * steps) * passed
+        horizon = step * self.ahead
+        gap, square = np.empty(design.n_samples), np.empty(design.n_samples)
+
+        def work(rows, R, D):
+            z = self.all_z[rows]
+            if steps:
+                z += (step * steps) * R
+            R += D
+            square[rows] = np.einsum("ij,ij->i", R, R)
+            gap[rows] = np.maximum(row_norms(z), row_norms(z + horizon * R))
+
+        design.sweep(work, mean, mean - self.coords)
+        self.n_sweeps += 1
+        gap = (self.all_v - gap) / (step * self._length)
+        must = np.count_nonzero(gap < 0)
+        want = max(must + must // 2, _FEW // design.n_coords)
+        room = design.n_samples // 3
+        if not design.dense:
+            room = max(_ROOM // design.n_coords, design.n_samples // 8)
+        if want > room:
+            shift = np.zeros_like(self.all_z)
+            shift[self.rows] = self.shift
+            return self._step_all(self.all_z, shift)
+        self.budget = np.inf
+        if want < design.n_samples:
+            self.budget = float(np.partition(gap, want)[want])
+        chosen = np.flatnonzero(gap < self.budget)
+        shift = np.zeros((len(chosen), design.n_outputs))
+        place = np.searchsorted(chosen, self.rows)
+        kept = _nonzero(self.shift)
+        shift[place[kept]] = self.shift[kept]
+        self.rows, self.shift, self.z = chosen, shift, self.all_z[chosen]
+        self.v = self.all_v[chosen]
+        self.fixed = np.isinf(self.v)
+        self.w = None if design.weight is None else design.weight[chosen]
+        self.Z, self.Y = design.take(chosen)
+        self.streams = False
+        square[chosen] = 0.0
+        self.square = float(self.all_w @ square)
+        self.m_anchor, self.reach = self.m, 0.0
+        self.coords_anchor, self.scores_anchor = self.coords, self.scores
+        self.total = np.zeros_like(self.coords)
+        self.total_scores = np.zeros_like(self.coords)
+        return None
+
+    @cached_property
+    def _length(self):
+        """Length of the coordinates of each row in the metric of the fit."""
+        design = self.design
+        square = design.leverages()
+        new = np.zeros(0, dtype=int)
+        if design.weight is not None:
+            new = np.flatnonzero(design.weight == 0)
+            square = square / np.where(design.weight == 0, 1.0, design.weight)
+        width = max(1, _SMALL // design.n_coords)
+        for start in range(0, len(new), width):
+            some = new[start : start + width]
+            Z, _ = design.take(some)
+            square[some] = np.einsum("ij,ij->i", Z, design.solve(Z.T).T)
+        return np.sqrt(np.maximum(square, 1e-300))
+
+    # -- what is recorded ------------------------------------------------------------
+
+    def rss(self, rows, shift, coords, scores):
+        """``sum_i w_i |Y_i - z_i coords - shift_i|^2`` over all rows."""
+        design = self.design
+        if rows is None and design.dense:
+            left = design.Y - design.Z @ coords - shift
+            return float(self.all_w @ np.einsum("ij,ij->i", left, left))
+        if rows is not None:
+            # Least squares: Pythagoras about the coordinates at the anchor.
+            left = self.Y - self.Z @ self.coords_anchor - shift
+            whole = np.einsum("ij,ij->i", left, left)
+            whole = self.square + float(
+                whole.sum() if self.w is None else self.w @ whole
+            )
+            moved = coords - self.coords_anchor
+            rss = whole + float(np.sum(moved * (scores - self.scores_anchor)))
+            if rss > _CANCELLED * whole:
+                return rss
+        full = shift
+        if rows is not None:
+            full = np.zeros((design.n_samples, design.n_outputs))
+            full[rows] = shift
+        parts = []
+
+        def work(some, R, D):
+            R = R - full[some]
+            parts.append((some.start, self.all_w[some] @ np.einsum("ij,ij->i", R, R)))
+
+        design.sweep(work, coords)
+        self.n_sweeps += 1
+        return float(sum(part for _, part in sorted(parts)))
+
+
+class _Record:
+    """Knots, as few as straight lines allow, and events."""
+
+    def __init__(self, run, judged, residual):
+        self.run = run
+        self.next = 1  # of the grid
+        self.last = -np.inf
+        self.knots, self.coords, self.rss, self.n_shifted = [], [], [], []
+        self.entries: list[tuple[Any, Any]] = []
+        self.seen: list[tuple[float, Any, Any]] = []
+        self.range = 0.0
+        length = row_norms(residual[judged])
+        sign = np.zeros(len(judged), dtype=np.int8)
+        if residual.shape[1] == 1:
+            sign = np.sign(residual[judged, 0]).astype(np.int8)
+        self.events = [
+            (run.all_v[judged] / length, judged, sign, np.ones(len(judged), dtype=bool))
+        ]
+
+    @property
+    def done(self):
+        return self.next == len(self.run.grid)
+
+    def due(self, t):
+        """Times of the grid up to t, once each."""
+        grid = self.run.grid
+        while not self.done and grid[self.next] <= t:
+            self.next += 1
+            yield float(grid[self.next - 1])
+
+    def write(self, t, rows, shift, coords, scores):
+        """Add a knot."""
+        if t <= self.last:
+            return
+        on = _nonzero(shift)
+        rows = np.flatnonzero(on) if rows is None else rows[on]
+        self.entries.append((rows, shift[on]))
+        self.knots.append(t)
+        self.coords.append(coords)
+        self.n_shifted.append(float(self.run.all_w[rows].sum()))
+        run = self.run
+        self.rss.append(run.rss(self.run.rows, shift, coords, scores))
+        self.last = t
+        self.seen = [(t, coords, scores)]
+        if len(self.knots) == 1:
+            self.first = coords, scores
+
+    def pass_by(self, t, coords, scores):
+        """Remember a step that lines have to be close to."""
+        if t > self.seen[-1][0]:
+            self.seen.append((t, coords, scores))
+
+    def look(self, t_before, before, t, coords, scores):
+        """Add the step before if a line from the last knot to this one is too far."""
+        self.range = max(
+            self.range, _distance(coords - self.first[0], scores - self.first[1])
+        )
+        self.pass_by(t, coords, scores)
+        if len(self.seen) > 2 and self._is_far():
+            self.write(t_before, before[0], before[2], *before[3:])
+            self.pass_by(t, coords, scores)
+
+    def _is_far(self):
+        times = np.array([t for t, _, _ in self.seen])
+        share = ((times - times[0]) / (times[-1] - times[0]))[1:-1, None, None]
+        coords = np.stack([coords for _, coords, _ in self.seen])
+        scores = np.stack([scores for _, _, scores in self.seen])
+        coords = coords[1:-1] - coords[0] - share * (coords[-1] - coords[0])
+        scores = scores[1:-1] - scores[0] - share * (scores[-1] - scores[0])
+        square = -np.einsum("krc,krc->k", coords, scores)
+        return square.max() > (TOLERANCE * self.range) ** 2
+
+    def cross(self, t, t_next, rows, z, z_next, shift, shift_next):
+        """Add the rows that crossed their threshold between two steps.
+
+        Returns whether this moves the fit.
+        """
+        on, on_next = _nonzero(shift), _nonzero(shift_next)
+        # To the other side in one step.
+        back = on & on_next & (np.einsum("ij,ij->i", z, z_next) < 0)
+        changed = np.flatnonzero((on != on_next) | back)
+        if not len(changed):
+            return False
+        z, z_next = z[changed], z_next[changed]
+        low, high = _inside(z, z_next, self.run.v[changed])
+        back = back[changed] & (low < high)
+        names = changed if rows is None else rows[changed]
+        single = z.shape[1] == 1
+        for which, share, value, enters in (
+            ((on & ~on_next)[changed] | back, low, z, False),
+            ((on_next & ~on)[changed] | back, high, z_next, True),
+        ):
+            at = t + np.clip(share[which], 0.0, 1.0) * (t_next - t)
+            sign = np.zeros(len(at), dtype=np.int8)
+            if single:
+                sign = np.sign(value[which, 0]).astype(np.int8)
+            self.events.append(
+                (at, names[which], sign, np.full(len(at), enters, dtype=bool))
+            )
+        return bool(self.run.all_w[names].any())
+
+    def finish(self, status, message, n_iter, info):
+        run = self.run
+        events = zip(*self.events, strict=True)
+        at, row, sign, enters = (np.concatenate(part) for part in events)
+        inside = at <= self.last  # the last step may go beyond the last knot
+        order = np.argsort(at[inside], kind="stable")
+        counts = [len(rows) for rows, _ in self.entries]
+        width = run.design.n_outputs
+        rows = np.concatenate([rows for rows, _ in self.entries])
+        columns = (rows[:, None] * width + np.arange(width)).ravel()
+        data = np.concatenate([shift for _, shift in self.entries]).ravel()
+        starts = np.concatenate([[0], np.cumsum(counts)]) * width
+        shape = (len(counts), run.design.n_samples * width)
+        return ShiftTrace(
+            knots=np.array(self.knots),
+            coords=np.stack(self.coords),
+            event_at=at[inside][order],
+            event_row=row[inside][order],
+            event_sign=sign[inside][order],
+            event_enters=enters[inside][order],
+            rss=np.array(self.rss),
+            n_shifted=np.array(self.n_shifted),
+            status=status,
+            message=message,
+            n_iter=n_iter,
+            interpolation="linear",
+            info={**info, "n_sweeps": run.n_sweeps},
+            shifts=sparse.csr_array((data, columns, starts), shape=shape),
+        )
+
+
+def shrink(z, v, kappa_raw):
+    """``kappa_raw * max(1 - v_i / |z_i|, 0) z_i`` for every row."""
+    if z.shape[1] == 1:
+        v = v[:, None]
+        return kappa_raw * (z - np.clip(z, -v, v))
+    length = np.maximum(row_norms(z), 1e-300)
+    return (kappa_raw * np.maximum(1 - v / length, 0.0))[:, None] * z
+
+
+def _nonzero(shift):
+    """Which rows are shifted."""
+    if shift.shape[1] == 1:
+        return shift[:, 0] != 0
+    # Twice as fast as any(), which goes through short rows one by one.
+    return np.einsum("ij,ij->i", shift, shift) > 0
+
+
+def _inside(z, z_next, v):
+    """Where lines from z to z_next are inside of |.| <= v: shares (low, high)."""
+    move = z_next - z
+    a = np.einsum("ij,ij->i", move, move)
+    b = np.einsum("ij,ij->i", z, move)
+    c = np.einsum("ij,ij->i", z, z) - v**2
+    below = b**2 - a * c
+    root = np.sqrt(np.maximum(below, 0.0))
+    # Of the two forms of a root, the one without cancellation.
+    far = -(b + np.where(b >= 0, root, -root))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        one, other = far / a, c / far
+    low, high = np.fmin(one, other), np.fmax(one, other)
+    return np.where(below >= 0, low, np.inf), np.where(below >= 0, high, -np.inf)
+
+
+def _distance(coords, scores):
+    """Length in the metric of the fit of a difference of coordinates."""
+    return np.sqrt(max(-float(np.sum(coords * scores)), 0.0))
