@@ -168,12 +168,12 @@ class ShiftProblem:
                     f"row_factor contains {bad}; factors of the threshold must be "
                     "positive (infinity: the row is never shifted)."
                 )
+            if np.isinf(factor).all():
+                raise ValueError("row_factor leaves no row that could be shifted.")
         if self.design.dense:  # a row that explains itself needs few rows or zeros
             factor[self.leverage >= 1 - _ALONE] = np.inf
         if self.design.undetermined is not None:
             factor[self.design.undetermined] = np.inf
-        if np.isinf(factor).all():
-            raise ValueError("row_factor leaves no row that could be shifted.")
         return factor
 
     def _single_leverage(self):

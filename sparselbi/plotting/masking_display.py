@@ -26,7 +26,7 @@ _WIDE = 40.0
 _RING = "#c0392b"
 _DISAGREE = "0.93"
 # Points nearer than that (in points) share a name.
-_TOUCH = 16.0
+_TOUCH = 20.0
 
 
 class MaskingDisplay:

@@ -59,8 +59,8 @@ class ShiftDisplay:
     rows_ : ndarray of int
         Rows in colour, in the order in which the path shifts them.
     knots_ : ndarray
-        Where shifts are drawn, from the null model on: at most about 200 knots of the
-        path, and the entries of the rows in colour.
+        Where shifts are drawn, from the null model on: at most about 200 points, mostly
+        knots of the path, and the entries of the rows with a name.
     shifts_ : ndarray of shape (n_knots, n_drawn)
         Shifts of the drawn rows, in the units of y; their norms for several responses.
     lines_ : dict of int to Line2D
@@ -258,19 +258,20 @@ class ShiftDisplay:
         """Knots of the path that are about even on the axis, and important entries."""
         path, sign = self.path, self.path._direction
         knots = path.knots[(path.knots > 0) & (sign * path.knots <= sign * end)]
+        first = float(knots[0])
         if len(knots) > _KNOTS:
-            even = np.geomspace(knots[0], end, _KNOTS)
+            even = np.geomspace(first, end, _KNOTS)
             k = np.searchsorted(sign * knots, sign * even, side="right") - 1
             knots = knots[np.unique(np.r_[0, k.clip(0)])]
-        first, named = float(knots[0]), self._named
-        entries = path.row_entry[named]
-        points = [selection.knot for selection in self.selections if selection.knot > 0]
-        more = np.r_[entries, points, end]
+        elif path.interpolation == "linear":  # a straight line is none on this axis
+            knots = np.r_[knots, np.geomspace(first, end, _KNOTS - len(knots))]
+        points = [selection.knot for selection in self.selections]
+        more = np.r_[path.row_entry[self._named], points, end]
         more = more[(sign * more >= sign * first) & (sign * more <= sign * end)]
         knots = sign * np.unique(sign * np.r_[knots, more])
-        # A piece of the null model.
-        before = first * (1.1 if sign < 0 else 1 / 1.1)
-        return np.r_[before, knots]
+        # A piece of the null model, with the points that are in it.
+        before = [sign * 1.1**-sign * knot for knot in (first, *points) if knot > 0]
+        return np.r_[sign * min(before), knots]
 
     def _draw_lines(self, ax: Axes, drawn: NDArray[np.int64]) -> None:
         steps = self.path.interpolation == "constant"

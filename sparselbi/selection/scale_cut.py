@@ -26,8 +26,6 @@ from ._outlier_choice import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ..shift_path import ShiftPath
     from ..shift_problem import ShiftProblem
     from .base import Selection
@@ -162,16 +160,16 @@ class ScaleCut:
         scale = scale_of(float(path.knots[0]))
         if path.knots[0] <= radius * scale:
             return choice.at_threshold(radius * scale, scale, rule)
-        if path.knots[high] > radius * scale_of(float(path.knots[high])):
-            return choice.at_end(
-                scale=scale_of(float(path.knots[high])), scale_rule=rule
-            )
+        scale = scale_of(float(path.knots[-1]))
+        if path.knots[-1] > radius * scale:
+            return choice.at_end(scale=scale, scale_rule=rule)
         while high - low > 1:
             middle = (low + high) // 2
             knot = float(path.knots[middle])
-            low, high = (
-                (low, middle) if knot <= radius * scale_of(knot) else (middle, high)
-            )
+            if knot <= radius * scale_of(knot):
+                high = middle
+            else:
+                low = middle
         above, below = float(path.knots[low]), float(path.knots[high])
         while above - below > _EQUAL * above:
             middle = 0.5 * (above + below)
@@ -187,21 +185,14 @@ class ScaleCut:
         """Of a hard path: from the robust scale to one of the point itself."""
         scale, _ = s_of(path, problem)
         choice.add(start_scale=scale)
-        data = None
-        if self.scale != "clean":
-            data = needed(problem, self)
-        fits = None if data is None else CleanFits(data)
         seen: dict[int, float] = {}
-        while True:
-            index = choice.index_of(radius * scale)
-            if index in seen:
-                break
-            mask = path.outliers(float(path.knots[index]))
+        while (index := choice.index_of(radius * scale)) not in seen:
             if self.scale == "clean":
-                kept = path.n_samples - float(sizes(path)[index])
-                scale = self._clean(float(path.deviance[index]), kept, path, radius)
+                scale = self._stored(path, index, radius)
             else:
-                lengths = data.design.norms(fits.without(mask))
+                data = needed(problem, self)
+                mask = path.outliers(float(path.knots[index]))
+                lengths = data.design.norms(CleanFits(data).without(mask))
                 scale = _scale_of(self.scale, lengths, mask, data, radius)
             seen[index] = scale
         if seen[index] != scale:
@@ -213,11 +204,13 @@ class ScaleCut:
         rule = f"{self._words()} at the chosen threshold, iterated from the S-scale"
         return choice.at_threshold(radius * scale, scale, rule)
 
-    def _clean(self, rss, kept, path, radius):
+    def _stored(self, path, k, radius):
+        """The "clean" scale of a knot at which shifted rows are left out."""
         c = n_outputs(path)
-        df = (kept - path.rank) * c
+        df = (path.n_samples - float(sizes(path)[k]) - path.rank) * c
         if df <= 0:
             return 0.0
+        rss = float(deviances(path)[k])
         return math.sqrt(rss / df / truncated_variance(radius, c))
 
     def _words(self):
@@ -255,8 +248,7 @@ class ScaleCut:
                 return choice.at_index(k - 1, True, scale=scale, scale_rule=rule)
             scale = constant
             if stored:
-                kept = path.n_samples - float(sizes(path)[k])
-                scale = self._clean(float(path.deviance[k]), kept, path, radius)
+                scale = self._stored(path, k, radius)
             if scale is not None and len(watched):
                 left = watched[~mask[watched]]
                 if len(left) and (
@@ -268,10 +260,10 @@ class ScaleCut:
                 scale = _scale_of(self.scale, lengths, mask, problem, radius)
             left = np.flatnonzero(used & ~mask)
             ratio = lengths[left] / problem.row_factor[left]
-            far = np.argsort(-ratio, kind="stable")[:_WATCHED]
-            watched = left[far]
             limit = radius * scale + floor
-            if len(left) and ratio[far[0]] > limit:
+            if ratio.max(initial=0.0) > limit:
+                far = np.argpartition(ratio, -min(_WATCHED, len(left)))[-_WATCHED:]
+                watched = left[far]
                 continue
             deleted = fits.deleted(left, coords)
             largest = float(deleted.max(initial=0.0))
@@ -338,7 +330,7 @@ def _scale_of(name, lengths, mask, problem, radius):
     return math.sqrt(kept @ lengths**2 / df / truncated_variance(radius, c))
 
 
-def _scale_along(rule, path, problem, radius) -> Callable[[float], float]:
+def _scale_along(rule, path, problem, radius):
     """Scale at any threshold of an "l1" path."""
     fits = CleanFits(problem)
 

@@ -60,7 +60,7 @@ class HuberSolver:
         point = rows.evaluate(start, threshold)
         while True:
             step = rows.design.solve(point.score)
-            size = float(np.sqrt(max(np.vdot(step, point.score), 0.0)))
+            size = float(np.sqrt(max(float(np.vdot(step, point.score)), 0.0)))
             sizes.append(size)
             done = rows.n_sweeps - before
             # The gap comes from the row whose dual point is longest.

@@ -36,7 +36,8 @@ def trace_huber(Z, y, weight, row_factor, *, max_shifted=None, threshold_min=0.0
     Row i is shifted while ``|r_i| > threshold v_i``. With I the other rows, O the
     shifted ones and s their signs, ``d coords / d threshold`` is
     ``(Z_I' W Z_I)^-1 Z_O' W v s``; where rows in I do not determine it, the smallest
-    such change (in the fitted values) is taken.
+    such change (in the fitted values) is taken. Thresholds below 1e-11 of the largest
+    residual of least squares are not told from 0.
 
     Parameters
     ----------
@@ -232,11 +233,11 @@ class _Trace:
     def collect(self, n_knots, n_events, buffers):
         knots, coords, rss, at, row, sign = buffers
         if n_knots:
-            self.knots.append(knots[:n_knots])
-            self.knot_coords.append(coords[:n_knots])
-            self.rss.append(rss[:n_knots])
+            self.knots.append(knots[:n_knots].copy())
+            self.knot_coords.append(coords[:n_knots].copy())
+            self.rss.append(rss[:n_knots].copy())
         if n_events:
-            self.events.append((at[:n_events], row[:n_events], sign[:n_events]))
+            self.events.append([part[:n_events].copy() for part in (at, row, sign)])
 
     def buffers(self, size):
         return (
@@ -252,9 +253,8 @@ class _Trace:
         """Events without rows that came and went at one and the same knot."""
         if not self.events:
             return np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int8)
-        at, row, sign = (
-            np.concatenate(part) for part in zip(*self.events, strict=True)
-        )
+        parts = zip(*self.events, strict=True)
+        at, row, sign = (np.concatenate(part) for part in parts)
         group = np.cumsum(np.append(0, at[1:] != at[:-1]))
         order = np.lexsort((row, group))
         at, row, sign, group = at[order], row[order], sign[order], group[order]
@@ -298,7 +298,8 @@ class _HuberTrace(_Trace):
         may = rows.may_shift
         first = float(np.max(np.abs(rows.y[may]) / rows.factor[may]))
         super().__init__(rows, max_shifted, first)
-        self.lowest = min(threshold_min / rows.unit, first)
+        self.threshold_min = min(float(threshold_min), rows.unit * first)
+        self.lowest = min(self.threshold_min / rows.unit, first)
         self.resting = np.zeros(rows.n, dtype=bool)
         self.rounding = _ROUNDING / float(np.median(rows.factor[may]))
         pull = rows.weight * rows.norms * rows.factor
@@ -381,31 +382,37 @@ class _HuberTrace(_Trace):
         rows, unit = self.rows, self.rows.unit
         knots, coords, rss = self.joined()
         at, row, sign = self.net_events()
-        enters = np.abs(sign) == 1
-        if code == kernels.MAX_SHIFTED:
-            stays = ~(enters & (at == self.knot))
-            at, row, sign, enters = at[stays], row[stays], sign[stays], enters[stays]
         # A row that enters or leaves at a knot is not shifted there.
+        stays = (np.abs(sign) == 2) | (at > self.knot)
+        at, row, sign = at[stays], row[stays], sign[stays]
+        enters = np.abs(sign) == 1
         place = np.searchsorted(-knots, -at)
         change = np.zeros(len(knots) + 1)
         np.add.at(change, place + enters, np.where(enters, 1, -1) * rows.weight[row])
+        knots = unit * knots
         if code == kernels.END:
-            status = "least_absolute" if self.lowest == 0.0 else "threshold_min"
-        else:
-            status = (
-                "max_outliers" if code == kernels.MAX_SHIFTED else "ill_conditioned"
-            )
+            knots[-1] = self.threshold_min
+        end = "least_absolute" if self.lowest == 0.0 else "threshold_min"
+        status = {kernels.END: end, kernels.MAX_SHIFTED: "max_outliers"}.get(
+            code, "ill_conditioned"
+        )
         messages = {
-            "least_absolute": "The path is complete, down to least absolute deviations.",
-            "threshold_min": f"The path reached threshold_min={self.lowest * unit:.6g}.",
-            "max_outliers": "The path ended before more rows than allowed were shifted.",
+            "least_absolute": (
+                "The path is complete: the last knot is a least absolute deviations "
+                "fit."
+            ),
+            "threshold_min": f"The path reached threshold_min={knots[-1]:.6g}.",
+            "max_outliers": (
+                f"The path ended at threshold={knots[-1]:.6g}; below it, more "
+                "rows than allowed would be shifted."
+            ),
             "ill_conditioned": (
-                f"The path ended at threshold={self.knot * unit:.6g}: rounding would "
-                "decide how to go on."
+                f"The path ended at threshold={knots[-1]:.6g}: rounding would decide "
+                "how to go on."
             ),
         }
         return self.finish(
-            unit * knots,
+            knots,
             coords,
             rss,
             (unit * at, row, sign),
@@ -421,7 +428,8 @@ class _IssTrace(_Trace):
 
     def __init__(self, rows, max_shifted, t_max, determined):
         super().__init__(rows, max_shifted, 0.0)
-        self.end = np.inf if t_max is None else float(t_max) * rows.unit
+        self.t_max = np.inf if t_max is None else float(t_max)
+        self.end = self.t_max * rows.unit
         self.determined = float(determined)
         self.dual = np.zeros(rows.n)
         self.unsettled = False
@@ -529,12 +537,10 @@ class _IssTrace(_Trace):
             at, row, sign = at[stays], row[stays], sign[stays]
             stays = knots < t
             knots, coords, rss = knots[stays], coords[stays], rss[stays]
-        elif code == kernels.END and t > knots[-1]:
+        elif code == kernels.END and t > knots[-1] * (1.0 + 2.0 * kernels.TIE):
             knots = np.append(knots, t)
-            coords, rss = (
-                np.append(coords, coords[-1:], axis=0),
-                np.append(rss, rss[-1]),
-            )
+            coords = np.append(coords, coords[-1:], axis=0)
+            rss = np.append(rss, rss[-1])
         change = np.zeros(len(knots))
         enters = np.abs(sign) == 1
         place = np.searchsorted(knots, at)
@@ -545,9 +551,13 @@ class _IssTrace(_Trace):
             kernels.UNDETERMINED: "singular",
             kernels.COMPLETE: "least_squares",
         }.get(code, "ill_conditioned")
+        knots, at = knots / unit, at / unit
+        if code == kernels.END:
+            at[at == knots[-1]] = self.t_max
+            knots[-1] = self.t_max
         end = f"t={t / unit:.6g}"
         messages = {
-            "t_max": f"The path reached t_max={t / unit:.6g}.",
+            "t_max": f"The path reached t_max={self.t_max:.6g}.",
             "max_outliers": (
                 f"The path ended before {end}, where more rows than allowed would be "
                 "shifted."
@@ -562,10 +572,10 @@ class _IssTrace(_Trace):
             ),
         }
         return self.finish(
-            knots / unit,
+            knots,
             coords,
             rss,
-            (at / unit, row, sign),
+            (at, row, sign),
             np.cumsum(change),
             status,
             messages[status],

@@ -264,7 +264,7 @@ class _FitsInMemory(_Fits):
 
     def __init__(self, design, row_factor, start):
         super().__init__(design, row_factor, start)
-        core = self._start_norms <= _CORE_CUT * start.scale * row_factor
+        core = self._start_norms / row_factor <= _CORE_CUT * start.scale
         if start.exact_fit is not None:
             core = start.exact_fit
         core &= self.weight > 0

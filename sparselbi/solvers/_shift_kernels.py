@@ -151,9 +151,9 @@ def _direction(factor, g, held, n_held, basis, d):
         for i in range(k):
             u[i] = held[h, i]
         _solve(factor, u)
-        for again in range(2):  # orthogonal to rounding
-            for l in range(h):
-                _subtract_projection(basis[l], u)
+        for _ in range(2):  # orthogonal to rounding
+            for before in range(h):
+                _subtract_projection(basis[before], u)
         norm = 0.0
         for i in range(k):
             norm += u[i] * u[i]
@@ -254,21 +254,17 @@ def huber_events(
                 if speed < -still:
                     wait[i] = max(state[i] * r[i] - thr * v, 0.0) / -speed
             else:
+                if thr * v - abs(r[i]) > slack * v:
+                    resting[i] = False
                 for s in (-1, 1):
                     speed = v + s * a[i]
                     gap = max(thr * v - s * r[i], 0.0)
                     after = np.inf
                     if speed > still:
                         after = gap / speed
-                    elif (
-                        speed >= -still
-                        and gap <= slack * v
-                        and not resting[i]
-                        and scales[i] > 0.0
-                        and _reduce(factor, Z[i], scales[i], x) <= _DETERMINED
-                    ):
-                        # It alone determines a direction, and came to its bound
-                        # together with others that are shifted now: so is this row.
+                    elif speed >= -still and gap <= slack * v and not resting[i]:
+                        # It stays at its bound, fitted or not. Without all such rows,
+                        # other directions may be free.
                         after = 0.0
                     if after < wait[i]:
                         wait[i] = after
@@ -335,7 +331,7 @@ def huber_events(
             n_held = _return_row(
                 factor, Z[i], scales[i], rows[i], held, held_rows, n_held, x, y
             )
-            resting[i] = _reduce(factor, Z[i], scales[i], x) <= _DETERMINED
+            resting[i] = True
             change = -change
             weight = -weight
         n_events += 1
@@ -412,7 +408,7 @@ def iss_events(
                 code = COMPLETE
                 break
             ends = end - t < first * (1.0 - TIE)
-            step = end - t if ends else first
+            step = max(end - t, 0.0) if ends else first
             if t + step - start > reach or n_events + m > len(event_at):
                 break
             if square < fresh:

@@ -119,9 +119,9 @@ def fast_s(
     ----------
     M. Salibian-Barrera, V. Yohai (2006). A fast algorithm for S-regression estimates.
     JCGS 15, 414-427. D. Peña, F. J. Prieto (2001). Multivariate outlier detection and
-    robust covariance matrix estimation. Technometrics 43, 286-310. M. Koller, W. A. Stahel (2017).
-    Nonsingular subsampling for regression S estimators with categorical predictors.
-    Computational Statistics 32, 631-646.
+    robust covariance matrix estimation. Technometrics 43, 286-310. M. Koller,
+    W. A. Stahel (2017). Nonsingular subsampling for regression S estimators with
+    categorical predictors. Computational Statistics 32, 631-646.
     """
     n_coords, total = design.n_coords, design.total_weight
     if not total > n_coords:

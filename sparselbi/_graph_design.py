@@ -1,0 +1,431 @@
+"""Votes about pairs of items as a design of robust fits."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import linalg, sparse
+from scipy.linalg import lapack
+
+from ._comparison_graph import ComparisonGraph, checked_pairs, edges_of
+from ._shift_design import Design, SingularFit
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Votes at a time: their residuals stay in the cache.
+_BLOCK = 1 << 16
+# A column that others explain up to this share of its sum of squares has no direction.
+_DEPENDENT = 1e-9
+# Rows of weight 0 with a larger share outside of the span of the others are outside.
+_OUTSIDE = 1e-8
+_EPS = np.finfo(np.float64).eps
+
+
+class _System:
+    """Least squares of some votes on scores and further columns, in coordinates.
+
+    Coordinates of the graph are scores less that of the ground item of their component,
+    times the root of their degree. Further columns are made orthogonal to the graph and
+    orthonormal: ``Z = [C D^-1/2, (E - C lift) turn]`` and ``Z'WZ`` is the scaled
+    Laplacian and an identity, block by block.
+    """
+
+    def __init__(self, graph, first, second, weight, extra):
+        self.graph = graph
+        self.n_free = len(graph.free)
+        n_columns = extra.shape[1]
+        self.kept, self.lift = np.arange(n_columns), np.zeros((graph.n_items, 0))
+        self.turn, self.open = np.zeros((0, 0)), np.zeros((n_columns, 0))
+        if n_columns:
+            self._eliminate(first, second, weight, extra)
+        self.rank = self.n_free + len(self.kept)
+
+    def _eliminate(self, first, second, weight, extra):
+        graph, n = self.graph, len(first)
+        weighted = _scale_rows(extra, weight)
+        ends = np.concatenate([first, second]), np.tile(np.arange(n), 2)
+        signs = np.repeat([1.0, -1.0], n)
+        cross = sparse.csr_array((signs, ends), shape=(graph.n_items, n)) @ weighted
+        gram = extra.T @ weighted
+        if sparse.issparse(cross):
+            cross = cross.toarray()
+        if sparse.issparse(gram):
+            gram = gram.toarray()
+        lift = graph.solve(cross)
+        left = gram - cross.T @ lift
+        length = np.sqrt(gram.diagonal())
+        inverse = np.divide(1.0, length, out=np.zeros_like(length), where=length > 0)
+        left = (left + left.T) / 2 * inverse * inverse[:, None]
+        factor, order, rank, _ = lapack.dpstrf(left, tol=_DEPENDENT)
+        order = order - 1
+        kept, others = order[:rank], order[rank:]
+        factor = np.triu(factor)
+        across = linalg.solve_triangular(factor[:rank, :rank], factor[:rank, rank:])
+        # Combinations of columns that scores explain.
+        self.open = np.zeros((len(order), len(others)))
+        self.open[others, np.arange(len(others))] = 1.0
+        self.open[kept] = -across * inverse[kept, None] * length[others]
+        self.open_scores = -lift @ self.open
+        back = np.argsort(kept)
+        self.kept, self.lift = kept[back], lift[:, kept[back]]
+        turn = linalg.solve_triangular(factor[:rank, :rank], np.eye(rank))
+        self.turn = (inverse[kept, None] * turn)[back]
+
+    def potentials(self, coords):
+        """Scores (n_items,) and coefficients of the kept columns."""
+        graph = self.graph
+        scores = np.zeros(graph.n_items)
+        inner = coords[: self.n_free]
+        scores[graph.free] = inner * graph.inverse_root[graph.free]
+        further = self.turn @ coords[self.n_free :]
+        if len(further):
+            scores -= self.lift @ further
+        return scores, further
+
+    def coords(self, scores, further):
+        """Inverse of `potentials`; the gauge of the scores does not matter."""
+        graph = self.graph
+        if len(further):
+            scores = scores + self.lift @ further
+        scores = scores - scores[graph.ground][graph.components]
+        inner = scores[graph.free] * graph.root[graph.free]
+        return np.concatenate([inner, np.linalg.solve(self.turn, further)])
+
+    def moments(self, items, columns):
+        """``Z'`` of what has the sums `items` per item and `columns` per column."""
+        graph = self.graph
+        out = np.empty(self.rank)
+        out[: self.n_free] = (items * graph.inverse_root)[graph.free]
+        if len(columns):
+            out[self.n_free :] = self.turn.T @ (columns - self.lift.T @ items)
+        return out
+
+    def solve(self, moments):
+        """``(Z'WZ)^-1 moments``, (rank, m)."""
+        graph, n_free = self.graph, self.n_free
+        b = np.zeros((graph.n_items, moments.shape[1]))
+        b[graph.free] = moments[:n_free] * graph.root[graph.free, None]
+        for k in range(b.shape[1]):
+            sums = np.bincount(graph.components, b[:, k], graph.n_components)
+            b[graph.ground, k] = -sums
+        out = moments.copy()
+        out[:n_free] = (graph.solve(b) * graph.root[:, None])[graph.free]
+        return out
+
+
+class GraphDesign(Design):
+    """Votes ``y_e = score_i - score_j + extra_e bias + shift_e + noise``.
+
+    Parameters
+    ----------
+    pairs : ndarray of int of shape (n_votes, 2)
+        First and second item, in [0, n_items).
+    y : ndarray of shape (n_votes,) or (n_votes, 1)
+    weight : ndarray of shape (n_votes,) or None
+        Votes of weight 0 take no part in the fit, nor in the graph.
+    n_items : int
+    extra : {ndarray, sparse matrix} of shape (n_votes, n_extra) or None
+        Further unpenalized columns: ones are a bias to the first side.
+
+    Attributes
+    ----------
+    graph : ComparisonGraph
+        Of the votes of positive weight.
+    components : ndarray of int of shape (n_items,)
+        Numbers of the connected components.
+    n_components, n_items, n_extra : int
+    n_coords : int
+        ``n_items - n_components``, and the rank that further columns add.
+
+    Raises
+    ------
+    ValueError
+        If an item is compared with itself or is out of range, or y or extra are not
+        finite.
+
+    Notes
+    -----
+    Memory is a few columns of numbers for votes and pairs, and (n_items, n_extra). One
+    `sweep` gathers two scores per vote and sums up per item; `solve` is a system with
+    the Laplacian of the graph, see `ComparisonGraph.way`. Coordinates are scores less
+    that of the most compared item of their component, times the root of their degree
+    (sum of weights): columns of Z have length 1. Coefficients are the scores, which sum
+    to 0 in every component, and those of the further columns; there is no intercept.
+    """
+
+    dense = False
+    n_outputs = 1
+
+    def __init__(
+        self,
+        pairs: NDArray[Any],
+        y: NDArray[Any],
+        weight: NDArray[np.float64] | None,
+        n_items: int,
+        extra: Any = None,
+    ):
+        n = len(pairs)
+        first, second = checked_pairs(pairs, n_items)
+        self._first, self._second = first, second
+        self.pairs = pairs
+        self.n_samples, self.n_items = n, n_items
+        self._y = np.array(y, dtype=np.float64).reshape(n)
+        _check_finite("y", self._y[:, None])
+        self.weight = weight
+        self.total_weight = float(n if weight is None else weight.sum())
+        extra = _as_columns(extra, n)
+        self.n_extra = extra.shape[1]
+        edges, self._edge = edges_of(first, second, n_items)
+        of_votes = np.bincount(self._edge, weight, len(edges[0])).astype(np.float64)
+        used = np.flatnonzero(of_votes)
+        if len(used) < len(of_votes):  # edges of votes of weight 0 come last
+            place = np.full(len(of_votes), -1)
+            place[used] = np.arange(len(used))
+            self._edge = place[self._edge]
+        self.graph = ComparisonGraph(
+            *(end[used] for end in edges), of_votes[used], n_items
+        )
+        self.components = self.graph.components
+        self.n_components = self.graph.n_components
+        self._system = _System(self.graph, first, second, weight, extra)
+        self.undetermined = self._find_undetermined(extra)
+        self._extra = extra[:, self._system.kept]
+        self.n_coords = self._system.rank
+
+    def _find_undetermined(self, extra):
+        if self.weight is None or self.weight.all():
+            return None
+        first, second, system = self._first, self._second, self._system
+        out = self.components[first] != self.components[second]
+        new = np.flatnonzero(self.weight == 0)
+        if system.open.shape[1]:
+            rows = extra[new]
+            gap = rows @ system.open
+            gap = gap + system.open_scores[first[new]] - system.open_scores[second[new]]
+            size = abs(rows) @ abs(system.open) + 1
+            out[new] |= (abs(gap) > _OUTSIDE * size).any(axis=1)
+        out[self.weight > 0] = False
+        return out
+
+    # -- passes over the votes -------------------------------------------------------
+
+    def sweep(self, work, coords, directions=None):
+        fitted = self._fitted(coords)
+        along = None if directions is None else self._fitted(directions)
+        first, second, n = self._first, self._second, self.n_samples
+        pulls = None
+        for start in range(0, n, _BLOCK):
+            rows = slice(start, min(start + _BLOCK, n))
+            i, j = first[rows], second[rows]
+            R = self._y[rows] - fitted(rows, i, j)
+            D = None if along is None else along(rows, i, j)[:, None]
+            P = work(rows, R[:, None], D)
+            if P is not None:
+                if pulls is None:
+                    pulls = np.zeros(n)
+                pulls[rows] = P[:, 0]
+        if pulls is None:
+            return np.zeros((self.n_coords, 1))
+        if self.weight is not None:
+            pulls *= self.weight
+        return self._moments(self._system, pulls)[:, None]
+
+    def _fitted(self, coords):
+        """Function of some votes for their fitted values."""
+        scores, further = self._system.potentials(coords[:, 0])
+        side = self._extra @ further if len(further) else None
+
+        def fitted(rows, i, j):
+            out = scores.take(i)
+            out -= scores.take(j)
+            if side is not None:
+                out += side[rows]
+            return out
+
+        return fitted
+
+    def _moments(self, system, pulls):
+        n = self.n_items
+        items = np.bincount(self._first, pulls, n)
+        items -= np.bincount(self._second, pulls, n)
+        return system.moments(items, self._extra.T @ pulls)
+
+    # -- systems ---------------------------------------------------------------------
+
+    def solve(self, scores):
+        return self._system.solve(np.asarray(scores, dtype=np.float64))
+
+    @cached_property
+    def _fit(self):
+        return self._least_squares(self._system, self.weight)
+
+    def least_squares(self, kept=None):
+        if kept is None:
+            return self._fit.copy()
+        weight = kept.astype(np.float64)
+        if self.weight is not None:
+            weight *= self.weight
+        used = np.flatnonzero(weight)
+        of_edges = np.bincount(
+            self._edge[used], weight[used], minlength=len(self.graph.weight)
+        )
+        some, graph = np.flatnonzero(of_edges), self.graph
+        ends = graph.first[some], graph.second[some]
+        part = ComparisonGraph(*ends, of_edges[some], self.n_items, graph.way)
+        if part.n_components > graph.n_components:
+            raise SingularFit(
+                f"the {len(used)} votes that are kept leave the items in "
+                f"{part.n_components} pieces that are not compared with each other, "
+                f"instead of {graph.n_components}"
+            )
+        system = _System(part, self._first, self._second, weight, self._extra)
+        if system.rank < self.n_coords:
+            raise SingularFit(
+                f"the {len(used)} votes that are kept do not determine all "
+                f"{len(self._system.kept)} coefficients beside the scores"
+            )
+        coords = self._least_squares(system, weight)[:, 0]
+        return self._system.coords(*system.potentials(coords))[:, None]
+
+    def _least_squares(self, system, weight):
+        coords = np.zeros((system.rank, 1))
+        for _ in range(2):  # the second time makes up for rounding
+            scores, further = system.potentials(coords[:, 0])
+            pulls = self._y - scores[self._first] + scores[self._second]
+            pulls -= self._extra @ further
+            if weight is not None:
+                pulls *= weight
+            coords += system.solve(self._moments(system, pulls)[:, None])
+        return coords
+
+    @cached_property
+    def rounding(self):  # type: ignore[override]
+        scores, further = self._system.potentials(self._fit[:, 0])
+        scores = self.graph.centred(scores)
+        squares = self._y**2 if self.weight is None else self.weight * self._y**2
+        size = squares.sum() + self.graph.degree @ scores**2
+        side = (self._extra @ further) ** 2
+        size += side.sum() if self.weight is None else self.weight @ side
+        return np.array([16 * _EPS * np.sqrt(size)])
+
+    # -- single votes, and back ------------------------------------------------------
+
+    def incidence(self, rows: Any = slice(None)) -> sparse.csr_array:
+        """Some votes as rows of a sparse matrix, +1 and -1 for the items, then extra.
+
+        Without the further columns that others explain.
+        """
+        first, second = self._first[rows], self._second[rows]
+        n = len(first)
+        columns = np.stack([first, second], axis=1).ravel()
+        matrix = sparse.csr_array(
+            (np.tile([1.0, -1.0], n), columns, np.arange(0, 2 * n + 1, 2)),
+            shape=(n, self.n_items),
+        )
+        extra = sparse.csr_array(self._extra[rows])
+        return sparse.hstack([matrix, extra], format="csr")
+
+    def take(self, rows):
+        rows = np.asarray(rows)
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+        graph, system = self.graph, self._system
+        Z = np.zeros((len(rows), self.n_coords))
+        column = np.full(self.n_items, -1)
+        column[graph.free] = np.arange(len(graph.free))
+        for ends, sign in ((self._first[rows], 1.0), (self._second[rows], -1.0)):
+            inner = np.flatnonzero(column[ends] >= 0)
+            Z[inner, column[ends[inner]]] = sign * graph.inverse_root[ends[inner]]
+        Z[:, system.n_free :] = self._turned(rows)
+        return Z, self._y[rows, None]
+
+    def _turned(self, rows):
+        """Coordinates of some votes along the further columns."""
+        system = self._system
+        lift = system.lift[self._first[rows]] - system.lift[self._second[rows]]
+        extra = self._extra[rows]
+        extra = extra.toarray() if sparse.issparse(extra) else extra
+        return (extra - lift) @ system.turn
+
+    def to_coefs(self, coords):
+        coords = np.asarray(coords, dtype=np.float64)
+        system, graph, n = self._system, self.graph, self.n_items
+        flat = np.swapaxes(coords, -1, -2)
+        coefs = np.zeros((*flat.shape[:-1], n + self.n_extra))
+        scores = np.zeros((*flat.shape[:-1], n))
+        inner = flat[..., : system.n_free]
+        scores[..., graph.free] = inner * graph.inverse_root[graph.free]
+        if len(system.kept):
+            further = flat[..., system.n_free :] @ system.turn.T
+            scores -= further @ system.lift.T
+            coefs[..., n + system.kept] = further
+        coefs[..., :n] = graph.centred(scores)
+        return coefs, np.zeros(coefs.shape[:-1])
+
+    @cached_property
+    def bridges(self) -> NDArray[np.bool_]:
+        """Votes without which a component falls apart, (n_votes,)."""
+        used = np.arange(self.n_samples)
+        if self.weight is not None:
+            used = np.flatnonzero(self.weight > 0)
+        alone = np.bincount(self._edge[used], minlength=len(self.graph.weight)) == 1
+        out = np.zeros(self.n_samples, dtype=bool)
+        out[used] = (alone & self.graph.bridges)[self._edge[used]]
+        return out
+
+    def leverages(self):
+        """Weight times effective resistance, and the share of further columns.
+
+        Exactly 1 for bridges. See `ComparisonGraph.edge_leverages` for what is an
+        estimate (parts of more than 3000 items), and its error.
+        """
+        weight = np.ones(self.n_samples) if self.weight is None else self.weight
+        per_weight = self.graph.edge_leverages() / self.graph.weight
+        used = np.flatnonzero(weight > 0)
+        out = np.zeros(self.n_samples)
+        out[used] = per_weight[self._edge[used]]
+        if len(self._system.kept):
+            for start in range(0, len(used), _BLOCK):
+                some = used[start : start + _BLOCK]
+                Z = self._turned(some)
+                out[some] += np.einsum("ij,ij->i", Z, Z)
+        out = np.minimum(weight * out, 1.0)
+        out[self.bridges] = 1.0
+        return out
+
+
+def _as_columns(extra, n):
+    """Further columns as a float64 array or CSR matrix of shape (n, n_extra)."""
+    if extra is None:
+        return np.zeros((n, 0))
+    if sparse.issparse(extra):
+        extra = sparse.csr_array(extra, dtype=np.float64)
+    else:
+        extra = np.array(extra, dtype=np.float64)
+    if extra.ndim != 2 or extra.shape[0] != n:
+        raise ValueError(
+            f"extra has shape {extra.shape}; it needs one row for each of the {n} "
+            "votes, (n_votes, n_extra)."
+        )
+    _check_finite("extra", extra)
+    return extra
+
+
+def _check_finite(name, array):
+    data = array.data if sparse.issparse(array) else array
+    if np.isfinite(data).all():
+        return
+    dense = array.toarray() if sparse.issparse(array) else array
+    row = np.argwhere(~np.isfinite(dense))[0][0]
+    value = dense[row][~np.isfinite(dense[row])][0]
+    raise ValueError(f"{name} contains {value} in row {row}; drop or impute that vote.")
+
+
+def _scale_rows(columns, weight):
+    if weight is None:
+        return columns
+    if sparse.issparse(columns):
+        return sparse.diags_array(weight, format="csr") @ columns
+    return columns * weight[:, None]
