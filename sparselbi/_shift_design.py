@@ -34,7 +34,8 @@ class Design:
     weight : ndarray of shape (n_samples,) or None
     total_weight : float
     dense : bool
-        Whether ``Z`` and ``Y`` are arrays in memory.
+        Whether the coordinates ``Z`` (n_samples, n_coords) and the targets ``Y``
+        (n_samples, n_outputs) are attributes.
     undetermined : ndarray of bool of shape (n_samples,) or None
         Rows of weight 0 that the fit says nothing about.
     rounding : ndarray of shape (n_outputs,)
@@ -47,6 +48,8 @@ class Design:
     weight: NDArray[np.float64] | None
     total_weight: float
     dense: bool
+    Z: NDArray[np.float64]
+    Y: NDArray[np.float64]
     undetermined: NDArray[np.bool_] | None
     rounding: NDArray[np.float64]
 
@@ -167,7 +170,7 @@ class DenseDesign(Design):
 
         basis.visit(keep)
         # New rows outside of the row space: nothing can be said about them.
-        self.undetermined = np.isnan(self.Z).any(axis=1)
+        self.undetermined = np.asarray(np.isnan(self.Z).any(axis=1))
         self.Z[self.undetermined] = 0.0
         # Triangular solves lose orthogonality with the condition of X; twice is enough.
         gram = self.Z.T @ self._weighted(self.Z)

@@ -17,13 +17,11 @@ class BaseShiftRegressor(RegressorMixin, BaseEstimator):
 
     A subclass stores its parameters, among them ``fit_intercept``, and says
 
-    - ``_row_factor``: factors of the threshold, as `ShiftProblem` takes them;
+    - ``_row_factor()``: factors of the threshold, as `ShiftProblem` takes them;
     - ``_trace(problem)``: which solver answers, with which arguments;
     - ``_rule()``: the selector that chooses a point;
     - ``_report(path, selection, problem)``: what is set from it.
     """
-
-    _row_factor = None
 
     def fit(self, X, y, sample_weight=None):
         """Trace the path and choose a point of it.
@@ -91,6 +89,9 @@ class BaseShiftRegressor(RegressorMixin, BaseEstimator):
         # float32 rows are multiplied in float64, as the coefficients were made.
         return X @ self.coef_.T + self.intercept_
 
+    def _row_factor(self):
+        return None
+
     def _pose_question(self, X, y, sample_weight, reset=True):
         X, y = validate_data(
             self,
@@ -107,7 +108,7 @@ class BaseShiftRegressor(RegressorMixin, BaseEstimator):
             y,
             sample_weight=sample_weight,
             fit_intercept=self.fit_intercept,
-            row_factor=self._row_factor,
+            row_factor=self._row_factor(),
         )
         names = getattr(self, "feature_names_in_", None)  # checks made X an array
         problem.feature_names = None if names is None else tuple(map(str, names))

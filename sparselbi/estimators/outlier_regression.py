@@ -135,7 +135,6 @@ class OutlierRegression(BaseShiftRegressor):
         self.t_max = t_max
         self.random_state = random_state
 
-    @property
     def _row_factor(self):
         return "leverage" if self.leverage_scaling else None
 

@@ -66,6 +66,7 @@ class Choice:
         self.add(scale=float(scale), scale_rule=rule, threshold=float(threshold))
         floor = ROUNDING * self.path.threshold_max
         if threshold <= floor:
+            self.add(scale=0.0, threshold=0.0)
             self.note(
                 "The scale is 0: enough rows are fitted exactly for that. All that are "
                 "not, beyond rounding, are outliers."

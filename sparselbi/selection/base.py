@@ -104,8 +104,9 @@ class FixedKnot:
         point = path.at(self.knot)
         # Where D @ coef is sparse, the rows of D are counted; shifted rows elsewhere.
         counted = getattr(path, "split", path)
-        if hasattr(path, "row_events"):
-            size = int(path.outliers(self.knot).sum())
+        outliers = getattr(path, "outliers", None)
+        if outliers is not None:
+            size = int(outliers(self.knot).sum())
         else:
             size = len(counted.support(point.knot))
         passed = (

@@ -156,7 +156,7 @@ class ScaleCut:
         """Where ``threshold = cut * scale`` of the fit there, by halving."""
         scale_of = _scale_along(self, path, problem, radius)
         rule = f"{self._words()} at the chosen threshold"
-        low, high = 0, len(path.knots) - 1
+        low, high = 0, len(path.knots) - 1  # of the knots
         scale = scale_of(float(path.knots[0]))
         if path.knots[0] <= radius * scale:
             return choice.at_threshold(radius * scale, scale, rule)
@@ -172,11 +172,11 @@ class ScaleCut:
                 low = middle
         above, below = float(path.knots[low]), float(path.knots[high])
         while above - below > _EQUAL * above:
-            middle = 0.5 * (above + below)
-            if middle <= radius * scale_of(middle):
-                below = middle
+            value = 0.5 * (above + below)
+            if value <= radius * scale_of(value):
+                below = value
             else:
-                above = middle
+                above = value
             if above <= ROUNDING * path.threshold_max:
                 return choice.at_threshold(0.0, 0.0, rule)
         return choice.at_threshold(below, scale_of(below), rule)

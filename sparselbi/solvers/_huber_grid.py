@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 # Default duality gap, as a share of the objective. It is linear in the last step of the
 # longest row; steps of float32 designs are rounding below 1e-7 or so.
 _TOLERANCE = 1e-6
-# Knots that the next one is extrapolated from, and the largest sum of their factors.
-_MEMORY = 3
-_WILD = 12.0
 # The end is reached if the next row is this close to being shifted, or, at the last
 # knot, if this share of the allowed number is.
 _CLOSE, _NEARLY = 0.999, 0.9
@@ -90,8 +87,8 @@ def trace_huber_grid(
     -----
     ``coords <- coords + G^-1 Z'W psi(R)`` with ``G = Z'WZ`` decreases the objective and
     contracts the error by the share of G that is in the shifted rows. It is accelerated
-    (`Anderson`, safeguarded by the objective), starts at the quadratic extrapolation of
-    the last knots, and gives way to semismooth Newton steps by conjugate gradients,
+    (`Anderson`, safeguarded by the objective), starts at the linear extrapolation of the
+    last two knots, and gives way to semismooth Newton steps by conjugate gradients,
     preconditioned by G, when its contraction so far predicts more than 12 further
     sweeps. Every iteration is one sweep over the rows.
 
@@ -277,20 +274,11 @@ class _Record:
         self._before = after
 
     def extrapolated(self, threshold):
-        """Fit that the polynomial through the last knots has at a threshold."""
-        top = min(_MEMORY, len(self.knots))
-        for count in range(top, 1, -1):
-            known = self.knots[-count:]
-            factors = [
-                np.prod(
-                    [(threshold - b) / (a - b) for j, b in enumerate(known) if j != i]
-                )
-                for i, a in enumerate(known)
-            ]
-            if np.abs(factors).sum() <= _WILD:
-                pairs = zip(factors, self._coords[-count:], strict=True)
-                return sum(factor * coords for factor, coords in pairs)
-        return self._coords[-1]
+        """Fit on the line through those of the last two knots."""
+        if len(self.knots) == 1:
+            return self._coords[-1]
+        (high, low), (a, b) = self.knots[-2:], self._coords[-2:]
+        return b + (low - threshold) / (high - low) * (b - a)
 
     def trace(self, status, tol, grid, solver):
         """All of it."""

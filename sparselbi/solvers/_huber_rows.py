@@ -101,12 +101,12 @@ class HuberRows:
             w = None if weight is None else weight[rows]
             length, inside, U = clipped(R, radius[rows])
             residual[rows] = R[:, 0] if single else length
-            sums = [
-                _total(w, inside * (length - inside / 2)),
-                _total(w, inside**2),
-                _total(w, inside * (length - inside)),
-                _total(w, length > radius[rows]),
-            ]
+            # rho = inside (length - inside / 2).
+            weighted = inside if w is None else w * inside
+            product, square = float(weighted @ length), float(weighted @ inside)
+            on = length > radius[rows]
+            count = np.count_nonzero(on) if w is None else w @ on
+            sums = [product - square / 2, square, product - square, float(count)]
             if D is not None:
                 V = clipped(R + D, radius[rows])[2] - D
                 sums += _gap_sums(w, R - U, U, V, radius[rows])

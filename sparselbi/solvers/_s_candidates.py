@@ -46,16 +46,28 @@ def from_subsets(
     else:
         n_subsamples = min(n_subsamples, max(_FEWEST, int(_DRAW_WORK // r**3)))
         reached = np.cumsum(rows.weight)
-        chance = random.random_sample((n_subsamples, r + _SPARE)) * reached[-1]
+        # So many draws most probably have r different rows, if weights are equal.
+        length = r + _SPARE + math.ceil(1.2 * (-n * math.log1p(-r / (n + 1)) - r))
+        chance = random.random_sample((n_subsamples, length)) * reached[-1]
         spare = np.minimum(np.searchsorted(reached, chance, side="right"), n - 1)
-        drawn = spare[:, :r].copy()
         chance = random.random_sample((n_subsamples, r))
+        drawn = _first_different(spare, r)
         bad = np.flatnonzero(~_independent(rows.Z[drawn]))
         size = max(1, _BLOCK // rows.Z.size)
         for k in range(0, len(bad), size):
             some = bad[k : k + size]
             drawn[some] = _repaired(rows, spare[some], chance[some])
     return np.swapaxes(np.linalg.solve(rows.Z[drawn], rows.Y[drawn]), 1, 2)
+
+
+def _first_different(drawn, r):
+    """The first r different numbers of each line, if there are as many."""
+    first = drawn[:, :r].copy()
+    ordered = np.sort(first, axis=1)
+    for k in np.flatnonzero((ordered[:, 1:] == ordered[:, :-1]).any(axis=1)):
+        places = np.sort(np.unique(drawn[k], return_index=True)[1])[:r]
+        first[k, : len(places)] = drawn[k, places]
+    return first
 
 
 def _independent(subsets):

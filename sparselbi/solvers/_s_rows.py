@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import linalg
+from scipy import linalg, optimize
 
 from .._shift_design import row_norms
 from ..scales import bisquare_root, bisquare_tuning
@@ -32,6 +32,8 @@ _PRODUCTS = 4_000_000
 _RIDGE = 1e-13
 # Root of the least pivot of a Gram matrix that is solved by Cholesky.
 _PIVOT = 1e-5
+# Most steps of a quasi-Newton method.
+_DESCENT = 200
 # Steps of conjugate gradients end at this fraction of the gradient.
 _CG_TOLERANCE, _CG_STEPS = 0.02, 10
 
@@ -86,6 +88,12 @@ class Rows:
         Or None if the matrix, with curvatures that may be negative, is not positive.
         """
         raise NotImplementedError
+
+    def descend(
+        self, coords: NDArray[np.float64], kept: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Decrease the level where Newton's method cannot; the new coordinates."""
+        return coords
 
 
 class RowsInMemory(Rows):
@@ -142,6 +150,39 @@ class RowsInMemory(Rows):
         root = np.sqrt(self.weight * kept)[:, None]
         step = np.linalg.lstsq(root * self.Z, R / np.maximum(root, 1e-300))[0]
         return step, float(np.sum(step * cross))
+
+    def descend(self, coords, kept):
+        # A quasi-Newton method for the logarithm of the level: a step costs O(n_rows
+        # n_coords), if it starts from the curvature of reweighting.
+        gram = self.Z.T @ (self.Z * (self.weight * kept)[:, None])
+        try:
+            triangle = linalg.cholesky(gram)
+        except linalg.LinAlgError:
+            return coords
+        moved = coords
+
+        def value(x):
+            nonlocal moved
+            moved = coords + linalg.solve_triangular(triangle, x.reshape(coords.shape))
+            R = self.Y - self.Z @ moved
+            squares = np.einsum("ij,ij->i", R, R)
+            level = self.level(squares)
+            if level == 0:
+                return -np.inf, np.zeros_like(x)
+            weight = self.weight * np.maximum(1 - squares / level, 0.0) ** 2
+            slope = -2 * self.Z.T @ (weight[:, None] * R) / (weight @ squares)
+            slope = linalg.solve_triangular(triangle, slope, trans="T")
+            return math.log(level), slope.ravel()
+
+        found = optimize.minimize(
+            value,
+            np.zeros(coords.size),
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": _DESCENT, "maxcor": 10, "ftol": 1e-12, "gtol": 1e-7},
+        )
+        value(found.x)
+        return moved
 
     # -- many fits at once -----------------------------------------------------------
 

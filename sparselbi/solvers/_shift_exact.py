@@ -7,6 +7,8 @@ move: between two *anchors*, where every residual is computed, only the rows tha
 have an event are looked at, so that an event costs O(sqrt(n) r + r^2), not O(n r).
 """
 
+from abc import ABC, abstractmethod
+
 import numpy as np
 from scipy.linalg import LinAlgError, cho_solve, cholesky
 
@@ -160,8 +162,26 @@ class _Rows:
         )
 
 
-class _Trace:
+class _Trace(ABC):
     """One path: anchors, compiled loop, and what it found; in units of the rows."""
+
+    interpolation: str
+
+    @abstractmethod
+    def anchor(self):
+        """Make everything exact at the present knot."""
+
+    @abstractmethod
+    def advance(self):
+        """Run the compiled loop; returns its code and whether anything happened."""
+
+    @abstractmethod
+    def adapt(self, code, used, progress):
+        """Learn how far coords move (`used`: in the last run)."""
+
+    @abstractmethod
+    def trace(self, code):
+        """The trace that ended with `code`, in the units of the response."""
 
     def __init__(self, rows, max_shifted, knot):
         n, k = rows.n, rows.k
@@ -210,7 +230,7 @@ class _Trace:
         self.r = self.rows.y - self.rows.Z @ self.coords
         kept = self.state == 0
         kept[self.held_rows[: self.n_held]] = True
-        self.factor = cholesky(self.rows.gram(kept))
+        self.factor = np.ascontiguousarray(cholesky(self.rows.gram(kept)))
 
     def solve(self, g):
         """The shortest solution of Gram d = g."""

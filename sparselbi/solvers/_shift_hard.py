@@ -28,6 +28,8 @@ _MOST_FITS = 200
 # Kept rows determine the fit if they keep this share of what the core says about every
 # direction; and their Gram is not used if rows outweigh the core by so much.
 _DETERMINED, _LOPSIDED = 1e-10, 1e8
+# Columns of the core depend on others up to rounding.
+_ROUNDED = 1e-12
 
 
 def default_thresholds(
@@ -330,7 +332,7 @@ class _FitsInMemory(_Fits):
 def _is_singular(triangle, width):
     pivots = np.abs(triangle.diagonal())
     lengths = np.linalg.norm(triangle, axis=0)
-    return len(pivots) < width or (pivots**2 <= _DETERMINED * lengths**2).any()
+    return len(pivots) < width or (pivots <= _ROUNDED * lengths).any()
 
 
 def _singular(kept):

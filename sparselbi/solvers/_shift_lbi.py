@@ -206,6 +206,12 @@ class _Iteration:
         self.m = 0
         self.n_sweeps = 1
         self.coords, self.scores = coords, np.zeros((r, c))
+        # At the anchor, and sums of differences from it.
+        self.coords_anchor, self.scores_anchor = self.coords, self.scores
+        self.total = self.total_scores = self.scores
+        self.budget, self.reach, self.square = np.inf, 0.0, 0.0
+        self.ahead, self.m_anchor = 16, 0
+        self.rows: Any = np.zeros(0, dtype=np.int64)
         residual = design.residuals(coords)
         z = self.t0 * residual
         shift = np.zeros((n, c))
@@ -221,9 +227,7 @@ class _Iteration:
             self._step_all(z, shift)
         else:
             self.all_z = z
-            self.rows, self.z, self.shift = np.zeros(0, dtype=int), z[:0], shift[:0]
-            self.total = np.zeros((r, c))
-            self.ahead, self.m_anchor = 16, 0
+            self.z, self.shift = z[:0], shift[:0]
             self._anchor()
             if judged.any() and self.rows is not None:
                 self.shift = shift[self.rows]
@@ -290,7 +294,7 @@ class _Iteration:
 
     def _advance_in_sweep(self):
         z, shift = np.empty_like(self.z), np.empty_like(self.z)
-        longest = []
+        longest: list[float] = []
 
         def work(rows, R, D):
             R = R - self.shift[rows]

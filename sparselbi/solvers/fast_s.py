@@ -29,6 +29,8 @@ _RANK = 1e-10
 # Multiplications spent on refining all candidates, and candidates that survive.
 _REFINE_WORK, _FEWEST = 4e8, 50
 _ROUNDS = ((25, 3),)
+# So many failures of Newton's method, and another one is tried.
+_PATIENCE = 3
 # Minima in the sample that are refined with all rows.
 _FULL = 2
 
@@ -131,14 +133,14 @@ def fast_s(
         )
     random = check_random_state(random_state)
     sample = _sample(design, random)
+    rows: Rows = sample
     if n_coords == 0:
-        fits = np.zeros((1, design.n_outputs, 0))
+        found = [_refine(sample, np.zeros((0, design.n_outputs)), 1, tol)]
     else:
         fits = np.concatenate(
             [without_chance(sample), from_subsets(sample, n_subsamples, random)]
         )
-    found = _search(sample, fits, n_refine, n_best, max_iter, tol)
-    rows: Rows = sample
+        found = _search(sample, fits, n_refine, n_best, max_iter, tol)
     if len(sample.weight) < _n_used(design):
         rows = _all_rows(design)
         found = [_refine(rows, fit.coords, max_iter, tol) for fit in found[:_FULL]]
@@ -241,7 +243,7 @@ def _refine(rows, coords, max_iter, tol):
     """Descend to a local minimum of the M-scale."""
     squares = rows.squares(coords)
     level = rows.level(squares)
-    c = rows.n_outputs
+    c, failures = rows.n_outputs, 0
     for n_iter in range(1, max_iter + 1):
         if level == 0:
             return _Fit(coords, level, n_iter, True)
@@ -254,14 +256,18 @@ def _refine(rows, coords, max_iter, tol):
         for curvature in (((c - 1) * kept + radial) / c, kept):
             found = rows.step(coords, kept, curvature)
             if found is None:
+                failures += 1
                 continue
             if found[1] <= least:
                 return _Fit(coords, level, n_iter, True)
             new = coords + found[0]
+            if curvature is kept and failures % _PATIENCE == 0:
+                new = rows.descend(new, kept)
             new_squares = rows.squares(new)
             new_level = rows.level(new_squares, level)
             if new_level < level:
                 break
+            failures += 1
         else:  # as far as rounding permits
             return _Fit(coords, level, n_iter, True)
         coords, squares, level = new, new_squares, new_level

@@ -57,8 +57,8 @@ class SeparatedVotes(ValueError):
     rows : ndarray of int
         Votes that growing coefficients explain ever better.
     groups : list of ndarray of int or None
-        Items in groups, each of which (best first) never loses to any later one of the
-        same component; None if the design does not say which items are compared.
+        The groups of items from `separated_groups`; None if the design does not say
+        which items are compared.
     """
 
     def __init__(self, message: str, rows: Any, groups: Any = None):
@@ -283,8 +283,8 @@ def separated_groups(
     Returns
     -------
     list of ndarray of int
-        The strongly connected groups of all components that have more than one. No
-        item loses to one of a later group of the list.
+        The strongly connected groups of the components that have more than one;
+        empty if there is a maximum.
 
     References
     ----------
@@ -300,25 +300,12 @@ def separated_groups(
     n_weak, weak = csgraph.connected_components(graph, connection="weak")
     if n_strong == n_weak:
         return []
-    split = np.bincount(weak, minlength=n_weak)
-    component = np.zeros(n_strong, dtype=np.intp)
+    component = np.empty(n_strong, dtype=np.intp)
     component[strong] = weak
-    split = np.bincount(component, minlength=n_weak) > 1
-    # Longest way to the top: how many groups are above along a chain of losses.
-    below, above = strong[graph.tocoo().row], strong[graph.tocoo().col]
-    other = np.unique(np.stack([below, above])[:, below != above], axis=1)
-    rank = np.zeros(n_strong, dtype=np.intp)
-    for _ in range(n_strong):
-        deeper = rank.copy()
-        np.maximum.at(deeper, other[0], rank[other[1]] + 1)
-        if np.array_equal(deeper, rank):
-            break
-        rank = deeper
-    order = np.lexsort((rank, component))
-    members = np.split(
-        np.argsort(strong, kind="stable"), np.cumsum(np.bincount(strong))[:-1]
-    )
-    return [members[group] for group in order if split[component[group]]]
+    torn = np.bincount(component)[weak] > 1
+    items = np.flatnonzero(torn)
+    items = items[np.lexsort((strong[items], weak[items]))]
+    return np.split(items, np.flatnonzero(np.diff(strong[items])) + 1)
 
 
 # ------------------------------------------------------------------------- one fit

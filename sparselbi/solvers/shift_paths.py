@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..losses import Squared
+from ..losses import get_loss
 from ..path import EVENT_DTYPE
-from ..penalties import L1
+from ..penalties import get_penalty
 from ..shift_path import ROW_EVENT_DTYPE, ShiftPath
 from ._shift_exact import trace_iss
 from ._shift_freedom import shift_freedom
@@ -306,8 +306,8 @@ def as_shift_path(problem, trace, method, info):
         events=np.empty(0, dtype=EVENT_DTYPE),
         interpolation=trace.interpolation,
         method=method,
-        loss=Squared(),
-        penalty=L1(),
+        loss=get_loss("squared"),
+        penalty=get_penalty("l1"),
         n_samples=problem.total_weight,
         t0=1 / threshold_max if timed and threshold_max > 0 else None,
         kappa=np.inf if method == "iss" else trace.info.get("kappa"),
