@@ -24,7 +24,7 @@ __all__ = ["ShiftProblem"]
 # if there are few enough rows for an exact path.
 _IN_MEMORY = 4e6
 _IN_MEMORY_EXACT = 2e7
-EXACT_ROWS = 20_000
+EXACT_ROWS = 50_000
 # A row of leverage 1 up to rounding explains itself.
 _ALONE = 1e-10
 

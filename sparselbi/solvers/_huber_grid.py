@@ -79,18 +79,19 @@ def trace_huber_grid(
         shifted at the last knot) or "perfect_fit" (least squares leaves nothing but
         rounding: no row is shifted at any threshold).
         ``info``: "gap" (a share of the objective) and "n_sweeps" of each knot, "tol",
-        "n_newton", "threshold_max", "n_missed" (knots above `tol`, at the limit of
-        rounding). At threshold 0 every fit is optimal; the one of the knot before is
-        returned.
+        "n_newton", "threshold_max", "n_missed" (knots above `tol`, where rounding or
+        1000 sweeps allowed no more). At threshold 0 every fit is optimal; the one of
+        the knot before is returned.
 
     Notes
     -----
     ``coords <- coords + G^-1 Z'W psi(R)`` with ``G = Z'WZ`` decreases the objective and
     contracts the error by the share of G that is in the shifted rows. It is accelerated
-    (`Anderson`, safeguarded by the objective), starts at the linear extrapolation of the
-    last two knots, and gives way to semismooth Newton steps by conjugate gradients,
-    preconditioned by G, when its contraction so far predicts more than 12 further
-    sweeps. Every iteration is one sweep over the rows.
+    (`Anderson`, safeguarded by the objective), starts at the linear or quadratic
+    extrapolation of the last knots (whichever was better one knot before), and gives
+    way to semismooth Newton steps by conjugate gradients, preconditioned by G, when its
+    contraction so far predicts more than 12 further sweeps. Every iteration is one
+    sweep over the rows.
 
     The dual point of a gap is ``V = psi(R) - Z G^-1 Z'W psi(R)``, scaled into the balls
     of radius ``threshold * row_factor_i``.
@@ -220,6 +221,9 @@ class _Record:
         self._coords, self._rss = [fit.coords], [fit.rss]
         self.n_shifted, self._gap, self._n_sweeps = [0.0], [0.0], [rows.n_sweeps]
         self._events: list = []
+        # Linear and quadratic extrapolation, and which one was better last.
+        self._guesses: list = []
+        self._better = 0
         self._signs = (1, -1) if rows.design.n_outputs == 1 else (0,)
         self._before = [np.minimum(g, 0.0) for g in self._excess(start)]
 
@@ -227,6 +231,8 @@ class _Record:
         """One more knot."""
         self.point = point
         self._append(threshold, point.coords, point.rss, point.n_shifted)
+        errors = [np.linalg.norm(guess - point.coords) for guess in self._guesses]
+        self._better = int(np.argmin(errors)) if len(errors) > 1 else 0
         self._gap.append(point.gap / point.value if point.value > 0 else 0.0)
         self._n_sweeps.append(n_sweeps)
         self._find_events()
@@ -274,11 +280,14 @@ class _Record:
         self._before = after
 
     def extrapolated(self, threshold):
-        """Fit on the line through those of the last two knots."""
-        if len(self.knots) == 1:
+        """Fit at a threshold on the polynomial through those of the last knots."""
+        self._guesses = [
+            _extrapolated(threshold, self.knots[-m:], self._coords[-m:])
+            for m in range(2, 1 + min(len(self.knots), 3))
+        ]
+        if not self._guesses:
             return self._coords[-1]
-        (high, low), (a, b) = self.knots[-2:], self._coords[-2:]
-        return b + (low - threshold) / (high - low) * (b - a)
+        return self._guesses[min(self._better, len(self._guesses) - 1)]
 
     def trace(self, status, tol, grid, solver):
         """All of it."""
@@ -303,7 +312,7 @@ class _Record:
         if missed:
             message += (
                 f"; at {missed} knot(s) the duality gap is above {tol:g} of the "
-                f"objective (at most {np.nanmax(gap):.1e}): rounding allows no less"
+                f"objective (at most {np.nanmax(gap):.1e}): no more progress was made"
             )
         info = {
             "gap": gap,
@@ -328,6 +337,15 @@ class _Record:
             interpolation="linear",
             info=info,
         )
+
+
+def _extrapolated(threshold, knots, coords):
+    """Lagrange's polynomial through coordinates at some knots."""
+    total = np.zeros_like(coords[0])
+    for i, knot in enumerate(knots):
+        others = np.delete(knots, i)
+        total += np.prod((threshold - others) / (knot - others)) * coords[i]
+    return total
 
 
 def certify_rows(

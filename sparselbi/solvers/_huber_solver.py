@@ -20,6 +20,8 @@ _MAX_SWEEPS = 1000
 _STALLED = 20
 _MAX_CG = 60
 _HALVINGS = 10
+# Directions in which the rows do not vary, if columns depend on each other.
+_FLAT = 1e-14
 # First guess of the longest step of a row over the root mean square.
 _LONGEST = 4.0
 
@@ -115,7 +117,7 @@ class HuberSolver:
         for _ in range(_MAX_CG):
             image = rows.curvature(point, threshold, search, damping)
             bend = float(np.vdot(search, image))
-            if not bend > 0:
+            if not bend > _FLAT * float(np.vdot(search, search)):
                 break
             direction += (square / bend) * search
             residual -= (square / bend) * image

@@ -34,6 +34,8 @@ _RIDGE = 1e-13
 _PIVOT = 1e-5
 # Most steps of a quasi-Newton method.
 _DESCENT = 200
+# Where the logarithm of a level ends.
+_LOG_ZERO = -750.0
 # Steps of conjugate gradients end at this fraction of the gradient.
 _CG_TOLERANCE, _CG_STEPS = 0.02, 10
 
@@ -168,7 +170,7 @@ class RowsInMemory(Rows):
             squares = np.einsum("ij,ij->i", R, R)
             level = self.level(squares)
             if level == 0:
-                return -np.inf, np.zeros_like(x)
+                return _LOG_ZERO, np.zeros_like(x)
             weight = self.weight * np.maximum(1 - squares / level, 0.0) ** 2
             slope = -2 * self.Z.T @ (weight[:, None] * R) / (weight @ squares)
             slope = linalg.solve_triangular(triangle, slope, trans="T")

@@ -409,9 +409,14 @@ class _HuberTrace(_Trace):
         place = np.searchsorted(-knots, -at)
         change = np.zeros(len(knots) + 1)
         np.add.at(change, place + enters, np.where(enters, 1, -1) * rows.weight[row])
+        n_shifted = np.cumsum(change[:-1])
         knots = unit * knots
         if code == kernels.END:
             knots[-1] = self.threshold_min
+            # An event at the end, up to rounding.
+            apart = np.append(knots[:-1] > knots[-1], True)
+            knots, coords, rss = knots[apart], coords[apart], rss[apart]
+            n_shifted = n_shifted[apart]
         end = "least_absolute" if self.lowest == 0.0 else "threshold_min"
         status = {kernels.END: end, kernels.MAX_SHIFTED: "max_outliers"}.get(
             code, "ill_conditioned"
@@ -436,7 +441,7 @@ class _HuberTrace(_Trace):
             coords,
             rss,
             (unit * at, row, sign),
-            np.cumsum(change[:-1]),
+            n_shifted,
             status,
             messages[status],
             not_unique=self.not_unique * unit if self.not_unique >= 0.0 else None,

@@ -21,6 +21,8 @@ __all__ = ["CUTS", "default_thresholds", "trace_hard"]
 # Cuts in units of the S-scale that a default grid contains.
 CUTS = (3.5, 3.0, 2.5, 2.0)
 _LAST_CUT, _N_KNOTS = 1.5, 50
+# The first knot is so far above the largest residual.
+_ABOVE = 1 + 1e-9
 # The rows that coordinates are orthonormal in.
 _CORE_CUT = 3.0
 # Sets of kept rows end much earlier.
@@ -57,7 +59,7 @@ def default_thresholds(
     ndarray
         Decreasing, in units of y.
     """
-    first = _null_threshold(design, row_factor, start)
+    first = _null_threshold(design, row_factor, start) * _ABOVE
     if start.exact_fit is not None:
         off = (design.norms(start.coords) / row_factor)[~start.exact_fit]
         off = off[off > 0]
@@ -119,7 +121,7 @@ def trace_hard(
     grid = _checked(thresholds)
     first = _null_threshold(design, row_factor, start)
     if grid[0] < first:
-        grid = np.concatenate([[first], grid])
+        grid = np.concatenate([[first * _ABOVE], grid])
     fits = (_FitsInMemory if design.dense else _Fits)(design, row_factor, start)
     weight = fits.weight
     shifted = np.zeros(design.n_samples, dtype=bool)
@@ -194,7 +196,7 @@ def _null_threshold(design, row_factor, start):
     largest = 0.0
     for coords in (start.coords, design.least_squares()):
         largest = max(largest, float((design.norms(coords) / row_factor).max()))
-    return largest * (1 + 1e-9)
+    return largest
 
 
 class _Fits:

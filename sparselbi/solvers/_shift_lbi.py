@@ -30,7 +30,9 @@ TOLERANCE = 0.003
 _SMALL = 1 << 17
 # Rows that are stepped at least, and memory for them in a streamed design, in numbers.
 _FEW = 1 << 15
-_ROOM = 1 << 23
+_ROOM = 1 << 20
+# Knots are added only as long as no more shifts than this are stored (50 MB).
+_STORED = 1 << 22
 # Residuals below this fraction of the first threshold do not move anything any more.
 _STILL = 1e-13
 # Where less than this fraction remains of a difference, it is not to be trusted.
@@ -78,7 +80,7 @@ def trace_shift_lbi(
     n_knots : int, default=100
         Knots on a logarithmic grid from t0 to t_max. Further ones are added so that the
         coordinates on straight lines in between are within 0.5 % of the iterates, of
-        the largest change of the fit so far.
+        the largest change of the fit so far; none beyond 4 million shifts in all.
     max_shifted : float, default=None
         The path ends before a larger weight is shifted.
 
@@ -103,8 +105,8 @@ def trace_shift_lbi(
         t_max = check_positive("t_max", t_max)
     if not isinstance(n_knots, (int, np.integer)) or n_knots < 2:
         raise ValueError(f"n_knots={n_knots!r} must be an integer of at least 2.")
-    if max_shifted is not None:
-        max_shifted = check_positive("max_shifted", max_shifted)
+    if max_shifted is not None and not max_shifted >= 0:
+        raise ValueError(f"max_shifted={max_shifted!r} must be at least 0, or None.")
     coords = design.least_squares()
     threshold_max, rss = _first_threshold(design, row_factor, coords)
     t0 = 1 / threshold_max if threshold_max > 0 else np.inf
@@ -258,7 +260,8 @@ class _Iteration:
                 share = (t_grid - t) / self.step
                 at = shrink(before[1] + share * (z - before[1]), self.v, self.kappa_raw)
                 fit = self._fit(at)
-                record.look(t, before, t_grid, *fit)
+                if record.n_stored < _STORED:
+                    record.look(t, before, t_grid, *fit)
                 record.write(t_grid, self.rows, at, *fit)
             if record.cross(t, t_next, self.rows, before[1], z, before[2], shift):
                 event = look = self.m + 1
@@ -273,7 +276,7 @@ class _Iteration:
                 return record.finish(
                     "stationary", "All residuals are zero.", self.m, info
                 )
-            if self.m >= look:
+            if self.m >= look and record.n_stored < _STORED:
                 record.look(t, before, self.t, self.coords, self.scores)
                 # After an event shifts relax, fast at first, then slower and slower.
                 look = self.m + 1 + (self.m - event) // 8
@@ -391,7 +394,7 @@ class _Iteration:
         want = max(must + must // 2, _FEW // design.n_coords)
         room = design.n_samples // 3
         if not design.dense:
-            room = max(_ROOM // design.n_coords, design.n_samples // 8)
+            room = max(_ROOM // design.n_coords, design.n_samples // 6)
         if want > room:
             shift = np.zeros_like(self.all_z)
             shift[self.rows] = self.shift
@@ -479,6 +482,7 @@ class _Record:
         self.entries: list[tuple[Any, Any]] = []
         self.seen: list[tuple[float, Any, Any]] = []
         self.range = 0.0
+        self.n_stored = 0
         length = row_norms(residual[judged])
         sign = np.zeros(len(judged), dtype=np.int8)
         if residual.shape[1] == 1:
@@ -505,6 +509,7 @@ class _Record:
         on = _nonzero(shift)
         rows = np.flatnonzero(on) if rows is None else rows[on]
         self.entries.append((rows, shift[on]))
+        self.n_stored += self.entries[-1][1].size
         self.knots.append(t)
         self.coords.append(coords)
         self.n_shifted.append(float(self.run.all_w[rows].sum()))

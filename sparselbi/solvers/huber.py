@@ -46,10 +46,10 @@ def huber_path(
     n_knots : int, default=50
         Of a grid.
     route : {"auto", "exact", "grid"}, default="auto"
-        "exact": every event of the piecewise linear path of one response, O(n_samples^2
-        rank); taken up to 20,000 rows whose coordinates fit into memory. "grid": warm
-        starts, O(n_samples n_features) for each sweep over the rows; between knots the
-        path is read linearly, and events are located in the same way.
+        "exact": every event of the piecewise linear path of one response, about
+        O(n_samples^1.5 rank); taken up to 50,000 rows whose coordinates fit into
+        memory. "grid": warm starts, O(n_samples n_features) for each sweep over the
+        rows; between knots the path is read linearly, and events are located so.
     max_outliers : float or None
         End before more rows than that (in weights) are shifted at once.
     tol : float or None
@@ -107,7 +107,7 @@ def _choose(problem, route):
     elif not design.dense:
         cannot = "the coordinates of the rows do not fit into memory"
     elif problem.n_samples > EXACT_ROWS and route == "auto":
-        cannot = f"more than {EXACT_ROWS} rows: events cost O(n_samples^2 rank)"
+        cannot = f"more than {EXACT_ROWS} rows: as many knots would be stored"
     else:
         return ("grid", "asked for") if route == "grid" else ("exact", "one response")
     if route == "exact":

@@ -59,8 +59,8 @@ def shift_iss_path(
     Notes
     -----
     ``dz/dt = residual``, ``|z_i| <= v_i``, ``shift_i z_i >= 0``: the loss is a sum
-    (without 1/n), and the first entry is at 1 over the largest residual. O(n_samples
-    rank) for each event.
+    (without 1/n), and the first entry is at 1 over the largest residual. Only rows that
+    may reach their factor next are followed, about ``sqrt(n_samples)`` of them.
 
     References
     ----------
