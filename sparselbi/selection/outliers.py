@@ -305,6 +305,9 @@ class EntryGap:
             weight = problem.sample_weight
         order = np.argsort(-strength, kind="stable")
         order = order[(strength[order] > 0) & (weight[order] > 0)]
+        if not len(order):
+            choice.note("The path shifts no row: there is no gap.")
+            return choice.at_start(fallback=True)
         before = np.cumsum(weight[order])
         half = int(np.count_nonzero(before <= path.n_samples / 2))
         values = strength[order[: half + 1]]
@@ -313,15 +316,17 @@ class EntryGap:
             end = 0.0
             if not path.is_complete:
                 last = float(path.knots[-1])
-                end = min(1 / last if path.knot_name == "t" else last, *values[-1:])
-            values = np.append(values, end) if half else values
+                end = min(1 / last if path.knot_name == "t" else last, values[-1])
+            values = np.append(values, end)
         return self._choose(choice, path, values, before)
 
     def _choose(self, choice, path, values, before):
         with np.errstate(divide="ignore"):
             gaps = np.log(values[:-1]) - np.log(values[1:])
         if not len(gaps):
-            choice.note("The path shifts no row: there is no gap.")
+            choice.note(
+                "The first row has more than half of the weight: no gap counts."
+            )
             return choice.at_start(fallback=True)
         k = int(np.argmax(gaps))
         second = float(np.partition(gaps, -2)[-2]) if len(gaps) > 1 else 0.0

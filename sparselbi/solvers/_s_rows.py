@@ -115,6 +115,8 @@ class RowsInMemory(Rows):
         self.n_outputs = Y.shape[1]
         self.wanted = df * BREAKDOWN
         self._equal = bool((weight == 1).all())
+        # Median distance of the targets from their median.
+        self.spread = float(np.median(row_norms(Y - np.median(Y, axis=0))))
 
     def squares(self, coords):
         R = self.Y - self.Z @ coords
@@ -125,11 +127,6 @@ class RowsInMemory(Rows):
     def near(self, squares: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Rows whose residuals are so small that their fit might be exact."""
         return squares <= (_NEAR * self.spread) ** 2 + self._floor2
-
-    @cached_property
-    def spread(self) -> float:
-        """Median distance of the targets from their median."""
-        return float(np.median(row_norms(self.Y - np.median(self.Y, axis=0))))
 
     @cached_property
     def _floor2(self):

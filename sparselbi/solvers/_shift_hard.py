@@ -273,7 +273,8 @@ class _FitsInMemory(_Fits):
             core = start.exact_fit
         core &= self.weight > 0
         Z = design.Z
-        triangle = np.linalg.qr(np.sqrt(self.weight[core])[:, None] * Z[core], mode="r")
+        root = np.sqrt(self.weight[core])[:, None]
+        triangle: Any = np.linalg.qr(root * Z[core], mode="r")
         if _is_singular(triangle, len(Z.T)):
             core, triangle = self.weight > 0, np.eye(design.n_coords)
         self._core, self._triangle = core, triangle
@@ -297,7 +298,7 @@ class _FitsInMemory(_Fits):
 
     def _move(self, kept):
         score = (self.weight * kept)[:, None] * self._residuals
-        self._moved = self._moved + self._solve(kept, score)
+        self._moved = self._moved + self._solve(score)
         self._residuals = self._start_residuals - self._Z @ self._moved
         self.norms = row_norms(self._residuals)
 
@@ -318,17 +319,13 @@ class _FitsInMemory(_Fits):
                 raise _singular(kept) from None
             if factor.diagonal().min(initial=1.0) ** 2 < _DETERMINED:
                 raise _singular(kept)
-            return lambda kept, score: linalg.cho_solve(
-                (factor, False), self._Z.T @ score
-            )
+            return lambda score: linalg.cho_solve((factor, False), self._Z.T @ score)
         root = np.sqrt(self.weight * kept)[:, None]
-        basis, triangle = np.linalg.qr(root * self._Z)
-        if _is_singular(triangle, len(triangle.T)):
+        basis, right = np.linalg.qr(root * self._Z)
+        if _is_singular(right, len(right.T)):
             raise _singular(kept)
         back = np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
-        return lambda kept, score: linalg.solve_triangular(
-            triangle, basis.T @ (back * score)
-        )
+        return lambda score: linalg.solve_triangular(right, basis.T @ (back * score))
 
 
 def _is_singular(triangle, width):

@@ -177,7 +177,8 @@ def _sample(design, random):
     order = order[weight[order] > 0]
     if len(order) <= _SAMPLE:
         df = design.total_weight - design.n_coords
-        return RowsInMemory(*design.take(order), weight[order], df)
+        Z, Y = design.take(order)
+        return RowsInMemory(Z, Y, weight[order], df)
     # The smallest of exponential variables: heavy rows first, no row twice.
     keys = random.standard_exponential(len(order)) / weight[order]
     drawn = order[np.sort(np.argpartition(keys, _SAMPLE)[:_SAMPLE])]
