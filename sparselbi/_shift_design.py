@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# Kept rows determine the fit if their Gram keeps this share of every direction.
+# Kept rows are fitted through their Gram if it keeps this share of every direction,
 _DETERMINED = 1e-10
+# and do not determine the fit if they keep less than this of a length.
+_ROUNDED = 1e-13
 
 
 class SingularFit(ValueError):
@@ -214,16 +216,34 @@ class DenseDesign(Design):
             gram, cross = weighted.T @ Z, weighted.T @ self.Y[rows]
         try:
             factor = linalg.cho_factor(gram, lower=True)
+            least = np.diagonal(factor[0]).min(initial=1.0) ** 2
         except linalg.LinAlgError:
-            raise _singular(kept) from None
-        if np.diagonal(factor[0]).min(initial=1.0) ** 2 < _DETERMINED:
-            raise _singular(kept)
+            least = 0.0
+        if least < _DETERMINED:
+            return self._by_qr(kept)
         coords = linalg.cho_solve(factor, cross)
         # One step of refinement: the differences above lose digits.
         rows = np.flatnonzero(kept)
         Z = self.Z[rows]
         left = self.Y[rows] - Z @ coords
         return coords + linalg.cho_solve(factor, self._weighted(Z, rows).T @ left)
+
+    def _by_qr(self, kept):
+        """Fit rows that have little weight beside those that were left out."""
+        rows = np.flatnonzero(kept)
+        root = np.ones(len(rows)) if self.weight is None else self.weight[rows] ** 0.5
+        basis, triangle, order = linalg.qr(
+            root[:, None] * self.Z[rows], mode="economic", pivoting=True
+        )
+        sizes = np.abs(np.diagonal(triangle))
+        if len(sizes) < self.n_coords or sizes.min() <= _ROUNDED:
+            raise _singular(kept)
+        inner = linalg.solve_triangular(
+            triangle, basis.T @ (root[:, None] * self.Y[rows])
+        )
+        coords = np.empty_like(inner)
+        coords[order] = inner
+        return coords
 
     def take(self, rows):
         return self.Z[rows], self.Y[rows]

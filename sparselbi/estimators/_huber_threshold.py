@@ -155,8 +155,8 @@ class HuberFits:
     ):
         self.problem, self.path = problem, path
         self._extend, self._extended = extend, False
-        self.exact = path.info["route"] == "exact"
         design = problem.design
+        self.exact = path.info["route"] == "exact" and design.dense
         self._rows = HuberRows(design, problem.row_factor)
         single = self._rows.precision > 1e-10
         self._solver = HuberSolver(self._rows, _GAP_SINGLE if single else _GAP, True)
@@ -251,7 +251,7 @@ class HuberFits:
         """Neighbouring knots with the solution between them, 0 if it is below all."""
         for _ in range(2):
             knots = self.path.knots[self.path.knots > 0]
-            shares = self.path.deviance[: len(knots)] / knots**2
+            shares = np.asarray(self.path.deviance)[: len(knots)] / knots**2
             after = np.flatnonzero(shares >= wanted)
             if len(after):
                 return knots[after[0]], knots[max(after[0] - 1, 0)]

@@ -218,8 +218,8 @@ class HuberRegression(BaseShiftRegressor):
 
         Notes
         -----
-        Formulas and sources are in `sparselbi.estimators.huber_inference`. That the
-        scale was estimated is not accounted for; for symmetric noise it does not matter
+        Formulas and sources stand in the theory page about outliers. That the scale was
+        estimated is not accounted for; for symmetric noise it does not matter
         asymptotically.
         """
         return self.inference(
@@ -258,9 +258,11 @@ class HuberRegression(BaseShiftRegressor):
             )
         problem = self._pose_question(X, y, sample_weight, reset=False)
         check_same_rows(self.path_, problem)
+        # In the coordinates of this design, which may have another layout.
+        point = self._fits(self.path_, problem).at(self.threshold_)
         found = huber_inference(
             problem,
-            self._coords,
+            point.coords,
             self.threshold_,
             kind=kind,
             clusters=clusters,
@@ -271,14 +273,12 @@ class HuberRegression(BaseShiftRegressor):
     def _rule(self):
         check_choice("scale", self.scale, SCALES)
         given = self.threshold
-        if given is not None and not (
-            isinstance(given, Real) and given > 0 and np.isfinite(given)
-        ):
+        if given is not None and not _is_between(given, 0, np.inf):
             raise ValueError(
                 f"threshold={given!r} must be a positive number in units of y, or None "
                 "for k times the scale of the residuals."
             )
-        if not (isinstance(self.efficiency, Real) and 0 < self.efficiency < 1):
+        if not _is_between(self.efficiency, 0, 1):
             raise ValueError(
                 f"efficiency={self.efficiency!r} must be between that of least "
                 "absolute deviations (0.64 for one response) and 1; 0.95 is usual."
@@ -294,14 +294,7 @@ class HuberRegression(BaseShiftRegressor):
         return huber_path(problem, n_knots=self.n_knots, max_outliers=limit)
 
     def _choose(self, rule, path, problem):
-        def extend(threshold):
-            grid = None  # all events
-            if path.info["route"] != "exact":
-                grid = np.geomspace(path.threshold_max, threshold, self.n_knots)
-            names = {n: getattr(path, n) for n in ("feature_names", "row_names")}
-            return dataclasses.replace(huber_path(problem, thresholds=grid), **names)
-
-        fits = HuberFits(problem, path, extend)
+        fits = self._fits(path, problem)
         selection, point = rule.choose(fits)
         path = _with_knot(fits.path, problem, selection.knot, point)
         selection = dataclasses.replace(
@@ -310,6 +303,16 @@ class HuberRegression(BaseShiftRegressor):
             scores=np.full(len(path), np.nan),
         )
         self._report(path, selection, problem, point)
+
+    def _fits(self, path, problem):
+        def extend(threshold):
+            grid = None  # all events
+            if path.info["route"] != "exact":
+                grid = np.geomspace(path.threshold_max, threshold, self.n_knots)
+            names = {n: getattr(path, n) for n in ("feature_names", "row_names")}
+            return dataclasses.replace(huber_path(problem, thresholds=grid), **names)
+
+        return HuberFits(problem, path, extend)
 
     def _report(self, path, selection, problem, point):
         threshold = selection.knot
@@ -329,12 +332,15 @@ class HuberRegression(BaseShiftRegressor):
         far = self.outliers_
         self.weights_[far] = limit[far] / length[far]
         self.outlier_order_ = path.outlier_order()
-        self._coords = point.coords
         self._inference = dataclasses.replace(
             huber_inference(problem, point.coords, threshold),
             feature_names=path.feature_names,
         )
         self.coef_cov_ = self._inference.coef_cov
+
+
+def _is_between(value, low, high):
+    return isinstance(value, Real) and bool(low < float(value) < high)
 
 
 def _with_knot(path, problem, threshold, point):

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._path_checks import check_choice
 from ..selection.outliers import get_outlier_selector
 from ..solvers import hard_path, huber_path, shift_iss_path, shift_lbi_path
-from ._robust_inference import rejection_inference, truncated_variance
+from ._robust_inference import cut_of_threshold, rejection_inference
 from ._shift_base import BaseShiftRegressor, check_same_rows
 
 METHODS = ("hard", "iss", "lbi", "l1")
@@ -179,10 +179,10 @@ class OutlierRegression(BaseShiftRegressor):
         self.path_, self.selection_, self.n_iter_ = path, selection, path.n_iter
         self.outliers_, self.outlier_order_ = mask, path.outlier_order()
         coords = design.least_squares(~mask)
-        cut = _effective_cut(path, selection, problem, coords, mask)
         self._inference = None
         self.scale_, self.coef_cov_ = np.nan, None
         if _weight(problem, ~mask) > problem.rank * (1 + 1e-12):
+            cut = _effective_cut(path, selection, problem, coords, mask)
             self._inference = found = rejection_inference(problem, ~mask, cut)
             self.scale_, self.coef_cov_ = found.info["scale"], found.coef_cov
         if self.refit:
@@ -265,7 +265,9 @@ class OutlierRegression(BaseShiftRegressor):
         -----
         A cut at k standard deviations removes tails of the noise too: the variance that
         is left is divided by ``(A - J) / A`` and the standard errors are multiplied by
-        ``sqrt(A / (A - J))``, ``A = 2 Phi(k) - 1``, ``J = 2 k phi(k)``. Outliers too
+        ``sqrt(A / (A - J))``, ``A = 2 Phi(k) - 1``, ``J = 2 k phi(k)``. k is the
+        threshold over the standard deviation of the rows that are kept (so corrected),
+        whatever scale the threshold came from: outliers enlarge those. Outliers too
         small to be found, and the choice of the rule, are not accounted for.
         """
         check_is_fitted(self)
@@ -284,24 +286,17 @@ class OutlierRegression(BaseShiftRegressor):
 
 
 def _effective_cut(path, selection, problem, coords, mask):
-    """Where the residuals were cut, in standard deviations of the noise; per row."""
-    if "cut_per_scale" in selection.quantities:
-        return selection.quantities["cut_per_scale"] * problem.row_factor
+    """Where the residuals were cut, in standard deviations of the noise."""
     design = problem.design
     norms = design.norms(coords)
     threshold = selection.knot
     if path.knot_name == "t":  # no threshold there; the edge of the rows that are kept
-        threshold = (norms / problem.row_factor)[~mask].max()
+        finite = ~mask & np.isfinite(problem.row_factor)
+        threshold = (norms / problem.row_factor)[finite].max(initial=0.0)
     weight = 1.0 if design.weight is None else design.weight[~mask]
     left = np.sum(weight * norms[~mask] ** 2)
     df = (_weight(problem, ~mask) - problem.rank) * problem.n_outputs
-    if df <= 0 or left == 0 or threshold == 0:
-        return np.inf
-    scale = raw = np.sqrt(left / df)
-    for _ in range(50):  # the scale of normal noise that has been cut at the threshold
-        share = truncated_variance(threshold / scale, problem.n_outputs)
-        scale = min(raw / np.sqrt(share), threshold)
-    return threshold / scale * problem.row_factor
+    return cut_of_threshold(left / df, threshold, problem.n_outputs)
 
 
 def _weight(problem, rows):

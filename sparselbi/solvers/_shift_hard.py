@@ -20,7 +20,8 @@ __all__ = ["CUTS", "default_thresholds", "trace_hard"]
 
 # Cuts in units of the S-scale that a default grid contains.
 CUTS = (3.5, 3.0, 2.5, 2.0)
-_LAST_CUT, _N_KNOTS = 1.5, 50
+# With 40 % of outliers the S-scale is 2.4 standard deviations of the others.
+_LAST_CUT, _N_KNOTS = 0.7, 60
 # The first knot is so far above the largest residual.
 _ABOVE = 1 + 1e-9
 # The rows that coordinates are orthonormal in.
@@ -40,7 +41,7 @@ def default_thresholds(
     start: FastS,
     n_knots: int = _N_KNOTS,
 ) -> NDArray[np.float64]:
-    """Thresholds from where nobody is shifted down to 1.5 S-scales.
+    """Thresholds from where nobody is shifted down to 0.7 S-scales.
 
     Geometric between the largest residual and the last cut, with 3.5, 3.0, 2.5 and 2.0
     times the scale exactly among them. After an exact fit (scale 0): down to below the
@@ -51,7 +52,7 @@ def default_thresholds(
     design : Design
     row_factor : ndarray of shape (n_samples,)
     start : FastS
-    n_knots : int, default=50
+    n_knots : int, default=60
         About so many.
 
     Returns

@@ -25,8 +25,9 @@ __all__ = [
     "vote_scores",
 ]
 
-# Newton decrement over the root of the total weight, at which a fit is final.
-_TOLERANCE = 1e-8
+# Newton decrement over the root of the total weight, at which the next step is the last
+# one: of a single fit and of those of a path.
+_SINGLE, _TOLERANCE = 1e-8, 1e-6
 _MAX_NEWTON = 100
 # Steps without progress (rounding) after which a fit is left as it is.
 _STALLED = 20
@@ -108,8 +109,9 @@ def trace_logistic_shift(
     tol : float or None
         A fit is final when its Newton decrement, the root of ``g' H^-1 g`` (gradient g,
         Hessian H of the objective), is at most ``tol * sqrt(total weight)``, and the
-        step that it belongs to has been taken: the objective is above its minimum by
-        less than ``tol^2 / 2`` per vote, in whatever coordinates. Default: 1e-8.
+        step that it belongs to has been taken: before that step, the objective was
+        above its minimum by about ``tol^2 / 2`` per vote, in whatever coordinates.
+        Default: 1e-6.
     ridge : float or array-like of shape (n_samples,), default=0.0
         Pseudo-votes: so many ties are added to every vote, and never shifted. 0.01
         keeps probabilities that are fitted to the votes between .005 and .995.
@@ -204,8 +206,10 @@ def bradley_terry(
 
     Parameters
     ----------
-    design, ridge, tol
+    design, ridge
         As there.
+    tol : float or None
+        As there; default: 1e-8.
     start : ndarray of shape (n_coords, 1) or None
         Where to begin; the fit does not depend on it.
 
@@ -220,7 +224,8 @@ def bradley_terry(
     """
     votes = _Votes(design, np.full(design.n_samples, np.inf), ridge)
     begin = np.zeros((design.n_coords, 1)) if start is None else start
-    return _Newton(votes, tol).minimize(begin, np.inf).coords
+    solver = _Newton(votes, _SINGLE if tol is None else tol)
+    return solver.minimize(begin, np.inf).coords
 
 
 def vote_scores(
@@ -467,8 +472,8 @@ class _Newton:
     def __init__(self, votes: _Votes, tol: float | None):
         self._votes = votes
         precision = getattr(votes.design, "precision", np.finfo(np.float64).eps)
-        least = 64 * float(precision)
-        self.tol = max(_TOLERANCE, least) if tol is None else float(tol)
+        self._noise = 16 * float(precision)
+        self.tol = max(_TOLERANCE, 4 * self._noise) if tol is None else float(tol)
         self.n_iter = 0
 
     def minimize(self, start, threshold):
@@ -481,7 +486,7 @@ class _Newton:
             self.n_iter += 1
             if decrement < 0.7 * best:
                 best, best_at = decrement, n_newton
-            if decrement == 0:
+            if not direction.any():
                 break
             movement = votes.movement(direction)
             final = decrement <= self.tol
@@ -497,24 +502,34 @@ class _Newton:
         return point
 
     def _direction(self, point):
-        """Newton direction by conjugate gradients, and the decrement."""
-        votes = self._votes
-        score = point.score
+        """Newton direction, and the decrement."""
+        votes, score = self._votes, point.score
         ahead = self._preconditioned(score)
-        first = square = float(np.vdot(score, ahead))
-        direction = np.zeros_like(score)
-        if not first > 0:
-            return direction, 0.0
+        first = max(float(np.vdot(score, ahead)), 0.0)
         relative = np.sqrt(first) / votes.root_weight
+        if not relative > self._noise:
+            return np.zeros_like(score), relative
         curvature = votes.curvature(point.eta, point.residual, point.threshold)
         if np.isfinite(point.threshold):
             # Where all votes of an item are shifted there is no curvature.
             curvature += 1e-3 * min(1.0, relative)
         accuracy = min(0.1, np.sqrt(relative))
-        residual = score.copy()
-        search = ahead
+        # Designs that can put their Gram together anew are asked to.
+        reweighted = getattr(votes.design, "reweighted", None)
+        solve = None if reweighted is None else reweighted(curvature)
+        if solve is None:
+            direction = self._by_gradients(score, ahead, curvature, accuracy)
+        else:
+            direction = solve(score, accuracy)
+        gain = max(float(np.vdot(direction, score)), 0.0)
+        return direction, np.sqrt(gain) / votes.root_weight
+
+    def _by_gradients(self, score, ahead, curvature, accuracy):
+        """Solve with the Hessian by conjugate gradients, one sweep each."""
+        direction, residual, search = np.zeros_like(score), score.copy(), ahead
+        first = square = float(np.vdot(score, ahead))
         for _ in range(_MAX_CG):
-            image = votes.bent(curvature, search)
+            image = self._votes.bent(curvature, search)
             bend = float(np.vdot(search, image))
             if not bend > 0:
                 break
@@ -525,13 +540,12 @@ class _Newton:
             if square <= accuracy**2 * first:
                 break
             search = ahead + (square / last) * search
-        gain = max(float(np.vdot(direction, score)), 0.0)
-        return direction, np.sqrt(gain) / votes.root_weight
+        return direction
 
     def _preconditioned(self, residual):
         design = self._votes.design
         # Solving by conjugate gradients would cost as much as what it is for.
-        iterative = getattr(design, "way", None) == "cg"
+        iterative = "cg" in (getattr(design, "way", None), _way_of_graph(design))
         return residual.copy() if iterative else design.solve(residual)
 
     def _length(self, point, movement):
@@ -703,6 +717,10 @@ class _Record:
 
 
 # ------------------------------------------------------------------------- formulas
+
+
+def _way_of_graph(design):
+    return getattr(getattr(design, "graph", None), "way", None)
 
 
 def _largest(votes, point):

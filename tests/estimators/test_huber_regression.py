@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import HuberRegressor, LinearRegression
 
+from sparselbi import shift_problem
 from sparselbi.datasets import load_prostate, load_stackloss
 from sparselbi.estimators._huber_threshold import scale_of_cut
 from sparselbi.estimators.huber_regression import HuberRegression
@@ -176,6 +177,30 @@ def test_layouts(layout, c):
     expected = HuberRegression().fit(X, y, w)
     np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-7)
     assert model.scale_ == pytest.approx(expected.scale_, rel=1e-7)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+@pytest.mark.parametrize("c", [1, 2])
+def test_rows_that_are_read_in_passes(rule, c, monkeypatch):
+    """Designs that are too large for coordinates in memory."""
+    X, y, w = case(c=c, n=120, weights=True)
+    expected = HuberRegression(**rule).fit(X, y, w)
+    for limit in ("_IN_MEMORY", "_IN_MEMORY_EXACT"):
+        monkeypatch.setattr(shift_problem, limit, 1)
+    model = HuberRegression(**rule).fit(X, y, w)
+    assert model.path_.info["route"] == "grid"
+    # The start of the S fit differs between designs.
+    tol = 1e-3 if rule.get("scale") == "s" else 1e-6
+    np.testing.assert_allclose(model.coef_, expected.coef_, rtol=tol)
+    assert model.scale_ == pytest.approx(expected.scale_, rel=tol)
+    np.testing.assert_allclose(model.coef_cov_, expected.coef_cov_, rtol=10 * tol)
+    data = {"X": X, "y": y, "sample_weight": w, "kind": "robust"}
+    np.testing.assert_allclose(
+        model.conf_int(**data), expected.conf_int(**data), rtol=10 * tol
+    )
+    # A path with all events can be read again with such a design.
+    again = expected.select(model.threshold_, X, y, w)
+    np.testing.assert_allclose(again.coef_, model.coef_, rtol=1e-6)
 
 
 @pytest.mark.parametrize("rule", RULES[:2] + RULES[3:], ids=str)

@@ -209,9 +209,9 @@ def test_default_grid():
     _, rows, start = trace_of(X, Y)
     grid = default_thresholds(rows, np.ones(len(X)), start)
     assert (np.diff(grid) < 0).all()
-    assert 40 <= len(grid) <= 60
+    assert 50 <= len(grid) <= 70
     assert np.isin(np.array(CUTS) * start.scale, grid).all()
-    assert grid[-1] == pytest.approx(1.5 * start.scale)
+    assert grid[-1] == pytest.approx(min(0.7 * start.scale, grid[0] / 2))
     for coords in (start.coords, rows.least_squares()):
         assert grid[0] > rows.norms(coords).max()
 
