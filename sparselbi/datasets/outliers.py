@@ -261,7 +261,7 @@ def breakdown_study(
     ...     shift=100,
     ... )
     >>> study.groupby(["method", "value"]).recovered.mean().to_dict()
-    {('hard', 0.1): 1.0, ('hard', 0.3): 1.0, ('l1', 0.1): 0.0, ('l1', 0.3): 0.0}
+    {('hard', 0.1): 1.0, ('hard', 0.3): 1.0, ('l1', 0.1): 1.0, ('l1', 0.3): 0.0}
     """
     import pandas as pd
 

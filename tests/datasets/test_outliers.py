@@ -8,11 +8,7 @@ from hypothesis import strategies as st
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import LinearRegression
 
-from sparselbi.datasets.outliers import (
-    breakdown_study,
-    detection_rates,
-    make_outliers,
-)
+from sparselbi.datasets import breakdown_study, detection_rates, make_outliers
 
 # ---- the generator -------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.stats import binomtest
 
-from sparselbi.plotting.breakdown_display import BreakdownDisplay
+from sparselbi.plotting import BreakdownDisplay
 from tests.plotting.common import assert_apart
 
 

@@ -7,10 +7,10 @@ import pytest
 from matplotlib.collections import PathCollection
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sparselbi.datasets import load_hbk
-from sparselbi.datasets.outliers import make_outliers
+from sparselbi import OutlierRegression
+from sparselbi.datasets import load_hbk, make_outliers
 from sparselbi.diagnostics import regression_diagnostics
-from sparselbi.plotting.masking_display import MaskingDisplay
+from sparselbi.plotting import MaskingDisplay
 from tests.plotting.common import make_path, many_coefs, vertical
 from tests.plotting.shift_common import choose_at, make_shift_path
 
@@ -183,6 +183,17 @@ def test_the_residuals_of_another_estimator(hbk, clean_fit):
     del robust.scale_
     with pytest.raises(ValueError, match="has no scale_; give a fitted estimator"):
         MaskingDisplay.from_estimator(model, X, y, reference=robust)
+
+
+def test_the_convex_path_against_the_robust_fit(hbk):
+    X, y = hbk
+    l1, hard = OutlierRegression("l1").fit(X, y), OutlierRegression().fit(X, y)
+    display = MaskingDisplay.from_estimator(l1, X, y, reference=hard)
+    assert_array_equal(display.flagged_, l1.outliers_)
+    residual = np.abs(y - hard.predict(X)) / hard.scale_
+    assert_allclose(display.residual_, residual, rtol=1e-10)
+    assert_array_equal(np.flatnonzero(residual > 3), np.arange(10))
+    assert_array_equal(np.flatnonzero(display.flagged_), np.arange(10, 14))
 
 
 def test_axes(hbk):

@@ -6,8 +6,9 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from sparselbi.datasets.outliers import make_outliers
-from sparselbi.plotting.shift_display import ShiftDisplay
+from sparselbi import OutlierRegression
+from sparselbi.datasets import make_outliers
+from sparselbi.plotting import ShiftDisplay
 from sparselbi.selection import FixedKnot
 from tests.plotting.common import assert_apart, make_path, many_coefs, vertical
 from tests.plotting.shift_common import INTERPOLATION, choose_at, make_shift_path
@@ -138,6 +139,26 @@ def test_names_from_the_path(data):
     assert texts == {names[row] for row in path.outlier_order(2)}
     first = display.rows_[0]
     assert display.lines_[first].get_label() == names[first]
+
+
+@pytest.mark.parametrize("method", ["hard", "iss", "lbi", "l1"])
+def test_of_an_estimator(data, method):
+    names = [f"row {i}" for i in range(40)]
+    X, y = pd.DataFrame(data.X, index=names).add_prefix("x"), data.y
+    model = OutlierRegression(method, selector="gap").fit(X, y)
+    display = ShiftDisplay.from_estimator(model, X, y)
+    path, knot = model.path_, model.selection_.knot
+    flagged = np.flatnonzero(model.outliers_)
+    assert set(display.rows_) == set(flagged)
+    assert len(flagged)
+    np.testing.assert_allclose(
+        display.shifts_[display.knots_ == knot, : len(flagged)][0],
+        path.shifts(X, y, knot)[display.rows_],
+        rtol=1e-9,
+    )
+    texts = {text.get_text() for text in display.ax_.texts}
+    assert {names[i] for i in display.rows_[:10]} <= texts
+    assert any(text.endswith(f": {len(flagged)} outliers") for text in texts)
 
 
 def test_sparse_rows(data):
