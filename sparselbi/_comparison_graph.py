@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg, sparse
-from scipy.linalg import lapack
+from scipy import sparse
 from scipy.sparse import csgraph
 from scipy.sparse.linalg import splu
 
@@ -20,6 +20,7 @@ _CG_TOLERANCE = 1e-12
 _MAX_CG = 20_000
 # Leverages are exact in parts of so many items that no single edge holds together.
 _EXACT_ITEMS = 3000
+_NUMBERS = 1 << 21  # in the matrices of parts that are inverted together
 # Estimates elsewhere solve so many systems per log(n_items).
 _PROBES = 8
 
@@ -102,12 +103,13 @@ class ComparisonGraph:
     def way(self) -> str:
         """How systems are solved.
 
-        "factor" (sparse LU) if elimination in reverse Cuthill-McKee order would take at
-        most 2e8 multiplications: graphs that are small, or long and narrow. Otherwise
-        "cg", conjugate gradients preconditioned by the degrees: random graphs take 15
-        to 50 steps, whatever their size. Graphs on which it takes more than 200 (grids,
-        neighbours in space) are factored if the factor would have at most 1e8 entries
-        in that order; minimum degree, which is used, has far fewer.
+        "factor" (sparse LU) if that is predicted to take at most 2e8 multiplications:
+        graphs that are small, long and narrow, or almost trees. Otherwise "cg",
+        conjugate gradients preconditioned by the degrees: random graphs take 15 to 50
+        steps, whatever their size. Graphs on which it takes more than 200 (grids,
+        neighbours in space) are factored if at most 1e8 entries are predicted. The
+        predictions are for reverse Cuthill-McKee order; minimum degree, which is used,
+        has far fewer. They and the number of steps do not depend on the votes.
         """
         if self._way is not None:
             return self._way
@@ -115,7 +117,7 @@ class ComparisonGraph:
         if work <= _CHEAP_FACTOR:
             return "factor"
         probe = np.random.default_rng(0).choice([-1.0, 1.0], len(self.weight))
-        _, steps = self._conjugate_gradients(self._difference(probe), _MANY_STEPS)
+        _, steps = self._conjugate_gradients(self.divergence(probe), _MANY_STEPS)
         if steps > _MANY_STEPS and fill <= _LARGE_FACTOR:
             return "factor"
         return "cg"
@@ -129,7 +131,11 @@ class ComparisonGraph:
         earliest = np.arange(self.n_items)
         np.minimum.at(earliest, np.maximum(a, b), np.minimum(a, b))
         width = (np.arange(self.n_items) - earliest).astype(np.float64)
-        return width.sum(), width @ width
+        # Minimum degree takes trees and chains apart, down to the ends of these cycles.
+        n_cycles = len(self.weight) - len(self.free)
+        core = 2.0 * n_cycles
+        fill = min(width.sum(), 3 * self.n_items + core**2 / 2)
+        return fill, min(width @ width, 9 * self.n_items + core**3 / 3)
 
     @cached_property
     def _factor(self):
@@ -143,12 +149,16 @@ class ComparisonGraph:
         )
 
     @cached_property
+    def _volume(self):
+        return np.bincount(self.components, self.degree, self.n_components)
+
+    @cached_property
     def _scaled(self):
         """Adjacency over the roots of both degrees."""
         scale, (row, column) = self.inverse_root, self._ends
         return self._matrix(np.tile(self.weight, 2) * scale[row] * scale[column])
 
-    def _difference(self, flow):
+    def divergence(self, flow):
         """What flows (n_edges,) bring to each item."""
         total = np.bincount(self.first, flow, self.n_items)
         return total - np.bincount(self.second, flow, self.n_items)
@@ -190,7 +200,11 @@ class ComparisonGraph:
     def _conjugate_gradients(self, b, most):
         """Solution and number of steps, ``most + 1`` if it was not reached."""
         scaled = self._scaled
-        x, residual = np.zeros_like(b), b * self.inverse_root
+        # Of the sums of b in components, which should be 0, no step would get rid.
+        sums = np.bincount(self.components, b, self.n_components)
+        sums = sums / np.maximum(self._volume, 1e-300)
+        x = np.zeros_like(b)
+        residual = b * self.inverse_root - sums[self.components] * self.root
         direction = residual.copy()
         square = np.einsum("i,i->", residual, residual)
         goal = _CG_TOLERANCE**2 * square
@@ -210,7 +224,7 @@ class ComparisonGraph:
     # -- what single edges hold together ---------------------------------------------
 
     @cached_property
-    def _parts(self):
+    def parts(self) -> NDArray[np.intp]:
         """Labels of the parts that no single edge holds together, (n_items,)."""
         parent, order = self._forest(self.adjacency)
         first, second = self.first, self.second
@@ -264,7 +278,7 @@ class ComparisonGraph:
     @cached_property
     def bridges(self) -> NDArray[np.bool_]:
         """Edges without which a component falls apart, (n_edges,)."""
-        return self._parts[self.first] != self._parts[self.second]
+        return self.parts[self.first] != self.parts[self.second]
 
     def edge_leverages(self) -> NDArray[np.float64]:
         """Weight times effective resistance of every edge, (n_edges,).
@@ -295,35 +309,39 @@ class ComparisonGraph:
         resistances. SIAM J. Comput. 40, 1913-1926.
         """
         out = np.ones(len(self.weight))
-        inner = np.flatnonzero(~self.bridges)
-        label = self._parts[self.first[inner]]
-        large = np.bincount(self._parts, minlength=self.n_items)[label] > _EXACT_ITEMS
+        size = np.bincount(self.parts, minlength=self.n_items)[self.parts[self.first]]
+        inner = ~self.bridges
+        large = inner & (size > _EXACT_ITEMS)
         if large.any():
-            out[inner[large]] = self._estimated()[inner[large]]
-        inner, label = inner[~large], label[~large]
-        order = np.argsort(label, kind="stable")
-        stops = np.flatnonzero(np.diff(label[order])) + 1
-        for some in np.split(inner[order], stops) if len(inner) else ():
-            out[some] = self._exact(some)
+            out[large] = self._estimated()[large]
+        # Place of each item in its part.
+        order = np.argsort(self.parts, kind="stable")
+        starts = np.searchsorted(self.parts[order], self.parts)
+        place = np.empty(self.n_items, dtype=np.intp)
+        place[order] = np.arange(self.n_items)
+        place -= starts
+        for n in np.unique(size[inner & ~large]):
+            edges = np.flatnonzero(inner & (size == n))
+            self._exact(edges, int(n), place, out)
         return out
 
-    def _exact(self, edges):
-        """Leverages of the edges of one part."""
-        items, ends = np.unique(
-            np.concatenate([self.first[edges], self.second[edges]]),
-            return_inverse=True,
-        )
-        a, b = ends[: len(edges)], ends[len(edges) :]
-        weight, n = self.weight[edges], len(items)
-        laplacian = np.zeros((n, n))
-        laplacian[a, b] = laplacian[b, a] = -weight
-        np.fill_diagonal(laplacian, -laplacian.sum(axis=1))
-        inverse = np.zeros((n, n))
-        inner = linalg.cho_factor(laplacian[1:, 1:], lower=True, overwrite_a=True)
-        half = lapack.dpotri(inner[0], lower=True, overwrite_c=True)[0]
-        inverse[1:, 1:] = np.tril(half) + np.tril(half, -1).T
-        own = inverse.diagonal()
-        return np.clip(weight * (own[a] + own[b] - 2 * inverse[a, b]), 0.0, 1.0)
+    def _exact(self, edges, n, place, out):
+        """Write leverages of edges of parts of n items, as many parts as fit."""
+        label, part = np.unique(self.parts[self.first[edges]], return_inverse=True)
+        step = max(1, _NUMBERS // n**2)
+        for start in range(0, len(label), step):
+            some = (part >= start) & (part < start + step)
+            k, chosen = part[some] - start, edges[some]
+            a, b = place[self.first[chosen]], place[self.second[chosen]]
+            weight = self.weight[chosen]
+            laplacian = np.zeros((min(step, len(label) - start), n, n))
+            laplacian[k, a, b] = laplacian[k, b, a] = -weight
+            degree = -laplacian.sum(axis=2)
+            laplacian[:, np.arange(n), np.arange(n)] = degree
+            inverse = np.zeros_like(laplacian)
+            inverse[:, 1:, 1:] = np.linalg.inv(laplacian[:, 1:, 1:])
+            resistance = inverse[k, a, a] + inverse[k, b, b] - 2 * inverse[k, a, b]
+            out[chosen] = np.clip(weight * resistance, 0.0, 1.0)
 
     def _estimated(self):
         a, b, weight = self.first, self.second, self.weight
@@ -333,7 +351,7 @@ class ComparisonGraph:
         rest, left = np.zeros(len(weight)), np.zeros(len(weight))
         for _ in range(n_probes):
             q = rng.choice([-1.0, 1.0], len(weight))
-            brought = self._difference(root * q)
+            brought = self.divergence(root * q)
             z = self.solve(brought)
             u = z - brought * self.inverse_root**2
             rest += (u[a] - u[b]) ** 2
@@ -347,15 +365,26 @@ class ComparisonGraph:
         return np.clip(found, 0.0, 1.0)
 
 
-def edges_of(first, second, n_items):
-    """Compared pairs (low, high), each once, and which of them each vote is about."""
+def edges_of(
+    first: NDArray[np.intp], second: NDArray[np.intp], n_items: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """Compared pairs (low, high), each once and sorted, and the pair of each vote."""
     low, high = np.minimum(first, second), np.maximum(first, second)
     keys, edge = np.unique(low * np.int64(n_items) + high, return_inverse=True)
-    return np.divmod(keys, n_items), edge
+    low, high = np.divmod(keys, n_items)
+    return low, high, edge
 
 
-def checked_pairs(pairs, n_items):
-    """First and second items as contiguous arrays."""
+def checked_pairs(
+    pairs: Any, n_items: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """First and second items of votes, checked.
+
+    Raises
+    ------
+    ValueError
+        If they are no codes of items, or an item is compared with itself.
+    """
     pairs = np.asarray(pairs)
     if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu":
         raise ValueError(

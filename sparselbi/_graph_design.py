@@ -62,8 +62,11 @@ class _System:
         factor, order, rank, _ = lapack.dpstrf(left, tol=_DEPENDENT)
         order = order - 1
         kept, others = order[:rank], order[rank:]
-        factor = np.triu(factor)
-        across = linalg.solve_triangular(factor[:rank, :rank], factor[:rank, rank:])
+        across, turn = np.zeros((rank, len(others))), np.zeros((rank, rank))
+        if rank:
+            corner = np.triu(factor[:rank, :rank])
+            across = linalg.solve_triangular(corner, factor[:rank, rank:])
+            turn = linalg.solve_triangular(corner, np.eye(rank))
         # Combinations of columns that scores explain.
         self.open = np.zeros((len(order), len(others)))
         self.open[others, np.arange(len(others))] = 1.0
@@ -71,7 +74,6 @@ class _System:
         self.open_scores = -lift @ self.open
         back = np.argsort(kept)
         self.kept, self.lift = kept[back], lift[:, kept[back]]
-        turn = linalg.solve_triangular(factor[:rank, :rank], np.eye(rank))
         self.turn = (inverse[kept, None] * turn)[back]
 
     def potentials(self, coords):
@@ -170,7 +172,6 @@ class GraphDesign(Design):
         n = len(pairs)
         first, second = checked_pairs(pairs, n_items)
         self._first, self._second = first, second
-        self.pairs = pairs
         self.n_samples, self.n_items = n, n_items
         self._y = np.array(y, dtype=np.float64).reshape(n)
         _check_finite("y", self._y[:, None])
@@ -178,16 +179,14 @@ class GraphDesign(Design):
         self.total_weight = float(n if weight is None else weight.sum())
         extra = _as_columns(extra, n)
         self.n_extra = extra.shape[1]
-        edges, self._edge = edges_of(first, second, n_items)
-        of_votes = np.bincount(self._edge, weight, len(edges[0])).astype(np.float64)
-        used = np.flatnonzero(of_votes)
-        if len(used) < len(of_votes):  # edges of votes of weight 0 come last
-            place = np.full(len(of_votes), -1)
+        low, high, self._edge = edges_of(first, second, n_items)
+        of_edges = np.bincount(self._edge, weight).astype(np.float64)
+        used = np.flatnonzero(of_edges)
+        if len(used) < len(of_edges):  # votes of weight 0 alone are about no edge
+            place = np.full(len(of_edges), -1)
             place[used] = np.arange(len(used))
             self._edge = place[self._edge]
-        self.graph = ComparisonGraph(
-            *(end[used] for end in edges), of_votes[used], n_items
-        )
+        self.graph = ComparisonGraph(low[used], high[used], of_edges[used], n_items)
         self.components = self.graph.components
         self.n_components = self.graph.n_components
         self._system = _System(self.graph, first, second, weight, extra)
@@ -204,8 +203,9 @@ class GraphDesign(Design):
         if system.open.shape[1]:
             rows = extra[new]
             gap = rows @ system.open
-            gap = gap + system.open_scores[first[new]] - system.open_scores[second[new]]
-            size = abs(rows) @ abs(system.open) + 1
+            one, other = system.open_scores[first[new]], system.open_scores[second[new]]
+            gap = gap + one - other
+            size = abs(rows) @ abs(system.open) + abs(one) + abs(other)
             out[new] |= (abs(gap) > _OUTSIDE * size).any(axis=1)
         out[self.weight > 0] = False
         return out
@@ -269,12 +269,11 @@ class GraphDesign(Design):
         if self.weight is not None:
             weight *= self.weight
         used = np.flatnonzero(weight)
-        of_edges = np.bincount(
-            self._edge[used], weight[used], minlength=len(self.graph.weight)
-        )
-        some, graph = np.flatnonzero(of_edges), self.graph
-        ends = graph.first[some], graph.second[some]
-        part = ComparisonGraph(*ends, of_edges[some], self.n_items, graph.way)
+        of_edges = np.bincount(self._edge[used], weight[used], len(self.graph.weight))
+        graph, some = self.graph, np.flatnonzero(of_edges)
+        first, second = graph.first[some], graph.second[some]
+        sums = of_edges[some].astype(np.float64)
+        part = ComparisonGraph(first, second, sums, self.n_items, graph.way)
         if part.n_components > graph.n_components:
             raise SingularFit(
                 f"the {len(used)} votes that are kept leave the items in "
@@ -328,18 +327,30 @@ class GraphDesign(Design):
         extra = sparse.csr_array(self._extra[rows])
         return sparse.hstack([matrix, extra], format="csr")
 
-    def take(self, rows):
+    def take_sparse(self, rows: Any) -> tuple[sparse.csr_array, NDArray[np.float64]]:
+        """Like `take`, with the coordinates as a CSR matrix."""
         rows = np.asarray(rows)
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows
         graph, system = self.graph, self._system
-        Z = np.zeros((len(rows), self.n_coords))
         column = np.full(self.n_items, -1)
         column[graph.free] = np.arange(len(graph.free))
-        for ends, sign in ((self._first[rows], 1.0), (self._second[rows], -1.0)):
-            inner = np.flatnonzero(column[ends] >= 0)
-            Z[inner, column[ends[inner]]] = sign * graph.inverse_root[ends[inner]]
-        Z[:, system.n_free :] = self._turned(rows)
-        return Z, self._y[rows, None]
+        ends = np.stack([self._first[rows], self._second[rows]], axis=1)
+        values = graph.inverse_root[ends] * [1.0, -1.0]
+        inner = column[ends] >= 0  # items that are not the ground
+        starts = np.concatenate([[0], np.cumsum(inner.sum(axis=1))])
+        matrix = sparse.csr_array(
+            (values[inner], column[ends][inner], starts),
+            shape=(len(rows), system.n_free),
+        )
+        targets = self._y[rows, None]
+        if not len(system.kept):
+            return matrix, targets
+        further = sparse.csr_array(self._turned(rows))
+        return sparse.hstack([matrix, further], format="csr"), targets
+
+    def take(self, rows):
+        matrix, targets = self.take_sparse(rows)
+        return matrix.toarray(), targets
 
     def _turned(self, rows):
         """Coordinates of some votes along the further columns."""

@@ -252,7 +252,6 @@ class StreamedDesign(Design):
         """Coordinates that are scaled columns, of a sparse X with very many."""
         p, total = self._width, self.total_weight
         first, second = np.zeros(p), np.zeros(p)
-        filled = np.zeros(p, dtype=np.intp)
         with np.errstate(over="ignore", invalid="ignore"):
             for k, local, rows in self._blocks:
                 part = sparse.csr_array(self._parts[k][local]).astype(np.float64)
@@ -260,7 +259,6 @@ class StreamedDesign(Design):
                 if self.weight is not None:
                     weight = self.weight[rows]
                 first += part.T @ weight
-                filled += np.bincount(part.indices, minlength=p)
                 part.data **= 2
                 second += part.T @ weight
         if not (np.isfinite(second).all() and np.isfinite(first).all()):

@@ -187,7 +187,7 @@ X, Y, _ = make(n=10, p=2)
         ({"X": X[:1], "y": Y[:1]}, r"1 row\(s\)"),
         ({"y": Y[:5]}, r"X has 10 rows but y has shape \(5,\)"),
         ({"y": np.where(np.arange(10) == 4, np.nan, Y)}, "y contains nan in row 4"),
-        ({"X": np.where(X == X[2, 1], np.inf, X)}, "X contains inf in row 2, column 1"),
+        ({"X": np.where(X[2, 1] == X, np.inf, X)}, "X contains inf in row 2, column 1"),
         ({"sample_weight": np.zeros(10)}, "sample_weight is zero everywhere"),
         ({"sample_weight": -np.ones(10)}, "sample_weight contains -1.0"),
         ({"row_factor": "h"}, "row_factor='h' is unknown; use 'leverage'"),

@@ -6,8 +6,8 @@ from collections import deque
 
 import numpy as np
 
-# Combinations of steps that are almost parallel are not told apart.
-_PARALLEL = 1e-10
+# Combinations of almost parallel steps are kept short.
+_PARALLEL = 1e-12
 
 
 class Anderson:
@@ -55,10 +55,8 @@ class Anderson:
         gram = (gram + gram.T) / 2
         scale = np.sqrt(np.maximum(gram.diagonal(), 0.0))
         scale[scale == 0] = 1.0
-        share = np.linalg.lstsq(
-            gram / scale / scale[:, None],
-            (steps @ score.ravel()) / scale,
-            rcond=_PARALLEL,
-        )[0]
+        gram = gram / scale / scale[:, None]
+        gram.flat[:: len(gram) + 1] += _PARALLEL
+        share = np.linalg.solve(gram, (steps @ score.ravel()) / scale)
         change = (share / scale) @ (moves + steps)
         return point + step - change.reshape(point.shape)

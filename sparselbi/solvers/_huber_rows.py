@@ -199,7 +199,7 @@ def clipped(R, radius):
     """Lengths of rows, lengths of psi of them, and psi."""
     length = row_norms(R)
     inside = np.minimum(length, radius)
-    share = np.divide(inside, length, out=np.ones_like(length), where=length > 0)
+    share = inside / np.maximum(length, np.finfo(np.float64).tiny)
     return length, inside, R * share[:, None]
 
 
@@ -255,15 +255,13 @@ def _gap_sums(w, shift, U, V, radius):
     """
     E = U - V
     length = row_norms(V)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = length / radius  # infinite radius: 0
-    ratio[np.isnan(ratio)] = 0.0
+    ratio = length / radius  # infinite radius: 0
     if w is not None:
         ratio = ratio[w > 0]
     return [
-        _total(w, np.einsum("ij,ij->i", E, shift + E / 2)),
-        _total(w, np.einsum("ij,ij->i", V, shift + E)),
-        _total(w, length**2),
+        _inner(w, E, shift + E / 2),
+        _inner(w, V, shift + E),
+        _inner(w, V, V),
         float(ratio.max(initial=0.0)),
     ]
 
@@ -277,5 +275,8 @@ def _scaled_gap(sums, longest):
     return max(float(gap), 0.0), float(shrink)
 
 
-def _total(w, values):
-    return float(values.sum() if w is None else w @ values)
+def _inner(w, A, B):
+    """``sum_i w_i <A_i, B_i>``."""
+    if w is None:
+        return float(np.vdot(A, B))
+    return float(w @ np.einsum("ij,ij->i", A, B))

@@ -31,6 +31,8 @@ _MOST_FITS = 200
 # Kept rows determine the fit if they keep this share of what the core says about every
 # direction; and their Gram is not used if rows outweigh the core by so much.
 _DETERMINED, _LOPSIDED = 1e-10, 1e8
+# Rows that are taken from a stream at once.
+_TAKEN = 1 << 14
 # Columns of the core depend on others up to rounding.
 _ROUNDED = 1e-12
 
@@ -123,11 +125,16 @@ def trace_hard(
     first = _null_threshold(design, row_factor, start)
     if grid[0] < first:
         grid = np.concatenate([[first * _ABOVE], grid])
-    fits = (_FitsInMemory if design.dense else _Fits)(design, row_factor, start)
+    kind = _Fits
+    if design.dense:
+        kind = _FitsInMemory
+    elif getattr(design, "way", None) == "gram":
+        kind = _FitsOnStream
+    fits = kind(design, row_factor, start)
     weight = fits.weight
     shifted = np.zeros(design.n_samples, dtype=bool)
     knots, coords, rss, sizes, counts = [], [], [], [], []
-    events: list[tuple[Any, ...]] = []
+    events: list[tuple[Any, ...]] = []  # of each knot
     status, message = "threshold_min", "The last threshold is reached."
     if start.exact_fit is not None:
         status = "exact_fit"
@@ -149,10 +156,8 @@ def trace_hard(
             )
             break
         changed = np.flatnonzero(shifted == kept)
-        signs = fits.signs(changed)
-        events += zip(
-            [threshold] * len(changed), changed, signs, ~kept[changed], strict=True
-        )
+        at = np.full(len(changed), threshold)
+        events.append((at, changed, fits.signs(changed), ~kept[changed]))
         shifted = ~kept
         knots.append(threshold)
         coords.append(fits.coords.copy())
@@ -163,14 +168,14 @@ def trace_hard(
         raise SingularFit(
             f"no threshold has a fit: {message} Check that most rows are not the same."
         )
-    at, row, sign, enters = zip(*events, strict=True) if events else ([], [], [], [])
+    at, row, sign, enters = map(np.concatenate, zip(*events, strict=True))
     return ShiftTrace(
         knots=np.array(knots),
         coords=np.array(coords),
-        event_at=np.array(at, dtype=np.float64),
-        event_row=np.array(row, dtype=np.int64),
-        event_sign=np.array(sign, dtype=np.int8),
-        event_enters=np.array(enters, dtype=bool),
+        event_at=at,
+        event_row=row,
+        event_sign=sign,
+        event_enters=enters,
         rss=np.array(rss),
         n_shifted=np.array(sizes),
         status=status,
@@ -259,6 +264,65 @@ class _Fits:
         pass
 
 
+class _FitsOnStream(_Fits):
+    """Of a streamed design with orthonormal coordinates: one sweep for each fit.
+
+    From one set of kept rows to the next, the Gram and the scores change by those of
+    the rows that come and go.
+    """
+
+    def __init__(self, design, row_factor, start):
+        super().__init__(design, row_factor, start)
+        every = np.ones(design.n_samples, dtype=bool)
+        self._held, self._gram = every, np.eye(design.n_coords)
+        self._score = self._sweep(start.coords, every)[1]
+        self._first = every, self._score
+
+    def _reset(self):
+        self.coords, self._fresh = self._start.coords, True
+
+    def _refit(self, kept):
+        gram, score = self._change(self._held, kept)
+        if self._fresh:
+            score = self._first[1] + self._change(self._first[0], kept)[1]
+            self._first = kept, score
+        else:
+            score += self._score
+        self._held, self._gram, self._fresh = kept, self._gram + gram, False
+        self._factor_of_gram = _cholesky(self._gram, kept), False
+        self.coords = self.coords + linalg.cho_solve(self._factor_of_gram, score)
+        self.norms, self._score = self._sweep(self.coords, kept)
+
+    def _finish(self, kept):
+        step = linalg.cho_solve(self._factor_of_gram, self._score)
+        self.coords = self.coords + step  # what rounding has left
+
+    def _sweep(self, coords, kept):
+        """Lengths of the residuals, and scores of the kept rows."""
+        norms = np.empty(len(kept))
+
+        def work(rows, R, D):
+            norms[rows] = row_norms(R)
+            R *= kept[rows, None]
+            return R
+
+        return norms, self._design.sweep(work, coords)
+
+    def _change(self, old, new):
+        """What Gram and scores, at `coords`, gain from the rows that come and go."""
+        design = self._design
+        gram = np.zeros((design.n_coords, design.n_coords))
+        score = np.zeros_like(self.coords)
+        changed = np.flatnonzero((old != new) & (self.weight > 0))
+        for k in range(0, len(changed), _TAKEN):
+            rows = changed[k : k + _TAKEN]
+            Z, Y = design.take(rows)
+            weighted = Z.T * np.where(new[rows], self.weight[rows], -self.weight[rows])
+            gram += weighted @ Z
+            score += weighted @ (Y - Z @ self.coords)
+        return gram, score
+
+
 class _FitsInMemory(_Fits):
     """In coordinates that are orthonormal for rows that nobody doubts.
 
@@ -314,12 +378,7 @@ class _FitsInMemory(_Fits):
             Z = self._Z[rows]
             gram += sign * (Z.T * self.weight[rows]) @ Z
         if gram.diagonal().max(initial=1.0) < _LOPSIDED:
-            try:
-                factor = linalg.cholesky(gram)
-            except linalg.LinAlgError:
-                raise _singular(kept) from None
-            if factor.diagonal().min(initial=1.0) ** 2 < _DETERMINED:
-                raise _singular(kept)
+            factor = _cholesky(gram, kept)
             return lambda score: linalg.cho_solve((factor, False), self._Z.T @ score)
         root = np.sqrt(self.weight * kept)[:, None]
         basis, right = np.linalg.qr(root * self._Z)
@@ -327,6 +386,17 @@ class _FitsInMemory(_Fits):
             raise _singular(kept)
         back = np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
         return lambda score: linalg.solve_triangular(right, basis.T @ (back * score))
+
+
+def _cholesky(gram, kept):
+    """Factor of a Gram that is the identity for rows that determine the fit."""
+    try:
+        factor = linalg.cholesky(gram)
+    except linalg.LinAlgError:
+        raise _singular(kept) from None
+    if factor.diagonal().min(initial=1.0) ** 2 < _DETERMINED:
+        raise _singular(kept)
+    return factor
 
 
 def _is_singular(triangle, width):

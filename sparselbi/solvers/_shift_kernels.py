@@ -463,12 +463,12 @@ def iss_events(
             turn = -1
             for i in range(m):
                 if abs(dual[i]) == factors[i]:
-                    s = 1.0 if dual[i] > 0.0 else -1.0
+                    toward = 1.0 if dual[i] > 0.0 else -1.0
                     if state[i] != 0:
-                        s = -s
-                    # Now s r <= 0, and the row turns when s r gets positive.
-                    if s * a[i] < -still:
-                        after = max(-s * r[i], 0.0) / (-s * a[i])
+                        toward = -toward
+                    # Now toward r <= 0; the row turns when that is positive.
+                    if toward * a[i] < -still:
+                        after = max(-toward * r[i], 0.0) / (-toward * a[i])
                         if after < step - TIE:
                             step = after
                             turn = i

@@ -149,6 +149,7 @@ def trace_logistic_shift(
     (2014). Robust logistic regression using shift parameters. ACL.
     """
     votes = _Votes(design, row_factor, ridge)
+    _check_strongly_connected(votes)
     solver = _Newton(votes, tol)
     given = None if thresholds is None else _as_thresholds(thresholds)
     if given is None and max_shifted is None:
@@ -223,6 +224,7 @@ def bradley_terry(
         As there.
     """
     votes = _Votes(design, np.full(design.n_samples, np.inf), ridge)
+    _check_strongly_connected(votes)
     begin = np.zeros((design.n_coords, 1)) if start is None else start
     solver = _Newton(votes, _SINGLE if tol is None else tol)
     return solver.minimize(begin, np.inf).coords
@@ -311,6 +313,31 @@ def separated_groups(
     items = np.flatnonzero(torn)
     items = items[np.lexsort((strong[items], weak[items]))]
     return np.split(items, np.flatnonzero(np.diff(strong[items])) + 1)
+
+
+def _check_strongly_connected(votes):
+    """Raise SeparatedVotes if the design is one of items only and they are separated.
+
+    Otherwise that shows when coefficients grow.
+    """
+    design, ridge = votes.design, np.broadcast_to(votes.ridge, votes.y.shape)
+    if not hasattr(design, "incidence") or design.n_extra or ridge.all():
+        return
+    incidence = design.incidence()
+    pairs = np.stack(
+        [incidence.indices[incidence.data > 0], incidence.indices[incidence.data < 0]],
+        axis=1,
+    )
+    y = np.where(ridge > 0, 0.0, votes.y)
+    groups = separated_groups(pairs, y, design.n_items, design.weight)
+    if groups:
+        group = np.full(design.n_items, -1)
+        for k, items in enumerate(groups):
+            group[items] = k
+        between = group[pairs[:, 0]] != group[pairs[:, 1]]
+        if design.weight is not None:
+            between &= design.weight > 0
+        raise _separation_error(np.flatnonzero(between), groups=groups)
 
 
 # ------------------------------------------------------------------------- one fit
@@ -493,7 +520,7 @@ class _Newton:
             diverges = decrement <= _CLOSE and self._diverges(point, movement)
             diverging = diverging + 1 if diverges else 0
             if diverging == _SEVERAL:
-                raise self._separated(movement)
+                raise self._separated(movement, direction)
             length = self._length(point, movement)
             point = votes.evaluate(point.coords + length * direction, threshold)
             if final or length == 0:
@@ -587,20 +614,22 @@ class _Newton:
             and size[held].max(initial=0.0) <= _STILL * largest
         )
 
-    def _separated(self, movement):
+    def _separated(self, movement, direction):
         gain = self._votes.y * movement
-        return _separation_error(np.flatnonzero(gain > _STILL * np.abs(gain).max()))
+        rows = np.flatnonzero(gain > _STILL * np.abs(gain).max())
+        change = np.abs(self._votes.design.to_coefs(direction)[0].ravel())
+        return _separation_error(rows, np.flatnonzero(change > 0.5 * change.max()))
 
 
-def _separation_error(rows, groups=None):
+def _separation_error(rows, coefficients=None, groups=None):
     def some(values):
         shown = ", ".join(str(value) for value in values[:_N_NAMED])
         return shown + (", ..." if len(values) > _N_NAMED else "")
 
     if groups is None:
         what = (
-            f"growing coefficients explain {len(rows)} votes ever better and none "
-            f"worse (rows {some(rows)})"
+            f"growing coefficients ({some(coefficients)}) explain {len(rows)} votes "
+            f"ever better and none worse (rows {some(rows)})"
         )
     else:
         small = min(groups, key=len)

@@ -1,4 +1,4 @@
-"""Paths of the shift model: ISS, LBI, the skipped mean, and what they have in common."""
+"""Paths of the shift model: ISS, LBI, skipped means, and what they have in common."""
 
 from __future__ import annotations
 

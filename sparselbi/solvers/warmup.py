@@ -5,11 +5,14 @@ import numpy as np
 from ..losses import LOSSES
 from ..penalties import PENALTIES
 from ..problem import Problem
+from ..shift_problem import ShiftProblem
+from .huber import huber_path
 from .iss import iss_path
 from .lbi import lbi_path
+from .shift_paths import shift_iss_path
 
 
-def warmup(losses=("squared",), penalties=("l1",)):
+def warmup(losses=("squared",), penalties=("l1",), shifts=False):
     """Compile the solvers for some losses and penalties, for this and later processes.
 
     Compiled code is kept on disk; the first call takes some seconds for each
@@ -19,6 +22,8 @@ def warmup(losses=("squared",), penalties=("l1",)):
     ----------
     losses : "all" or sequence of {"squared", "logistic", "multinomial", "huber"}
     penalties : "all" or sequence of {"l1", "group"}
+    shifts : bool, default=False
+        Also the exact paths of `OutlierRegression` and `HuberRegression`.
 
     Examples
     --------
@@ -35,3 +40,7 @@ def warmup(losses=("squared",), penalties=("l1",)):
             lbi_path(Problem(X, target, loss, penalty), kappa=1.0, n_knots=2)
     if "squared" in losses and "l1" in penalties:
         iss_path(Problem(X, y))
+    if shifts:
+        rows = ShiftProblem(X[:, :1], y)
+        huber_path(rows)
+        shift_iss_path(rows)

@@ -249,7 +249,7 @@ def test_gaps_are_not_asked_for():
 
 def test_certificates_are_never_wrong():
     counts = np.zeros(3, dtype=int)
-    for seed in range(60):
+    for seed in range(36):
         rng = np.random.default_rng(seed)
         case = CASES[seed % len(CASES)]
         X, Y, weight, factor = make(seed, n=50, **case)
@@ -345,7 +345,7 @@ def test_events_of_a_coarse_grid_are_close_to_those_of_a_fine_one(c):
         entry[trace.event_row[enters]] = trace.event_at[enters]
         return entry
 
-    fine, coarse = entries(400), entries(25)
+    fine, coarse = entries(200), entries(25)
     both = ~np.isnan(fine) & ~np.isnan(coarse)
     assert both.mean() > 0.45
     assert np.abs(fine - coarse)[both].max() < 0.01
@@ -534,10 +534,10 @@ def test_as_many_rows_as_coefficients_but_one():
     c=st.integers(1, 3),
 )
 def test_scale_and_shift_of_y_change_units_only(scale, shift, seed, c):
-    X, Y, _, factor = make(seed, n=60, c=c)
-    a = trace_huber_grid(DenseDesign(X, Y, None, True), factor, n_knots=8)
+    X, Y, _, factor = make(seed, n=40, c=c)
+    a = trace_huber_grid(DenseDesign(X, Y, None, True), factor, n_knots=5)
     moved = DenseDesign(X, scale * (Y + shift), None, True)
-    b = trace_huber_grid(moved, factor, n_knots=8)
+    b = trace_huber_grid(moved, factor, n_knots=5)
     np.testing.assert_allclose(b.knots, scale * a.knots, rtol=1e-6)
     np.testing.assert_allclose(b.rss, scale**2 * a.rss, rtol=1e-5)
     np.testing.assert_array_equal(b.n_shifted, a.n_shifted)

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
+from sparselbi import _shift_stream
 from sparselbi._shift_design import DenseDesign, SingularFit, row_norms
 from sparselbi._shift_stream import StreamedDesign
 from sparselbi.datasets import load_hbk, load_stars_cyg, load_wood
@@ -164,11 +166,16 @@ def test_weight_is_a_number_of_repetitions():
     np.testing.assert_allclose(one.n_shifted, two.n_shifted)
 
 
+@pytest.mark.parametrize("way", ["gram", "cg"])
 @pytest.mark.parametrize("c", [1, 3])
-def test_streamed_rows(c):
+def test_streamed_rows(c, way, monkeypatch):
     X, Y, w = case(200, c=c, weights="zeros")
     one, rows, start = trace_of(X, Y, w)
+    if way == "cg":
+        monkeypatch.setattr(_shift_stream, "_DENSE_GRAM", 1)
+        X = sparse.csr_array(X)
     streamed = StreamedDesign(X, Y, w, True)
+    assert streamed.way == way
     found = fast_s(streamed)
     two = trace_hard(streamed, np.ones(200), found, thresholds=one.knots)
     assert (masks(one, 200) == masks(two, 200)).all()
