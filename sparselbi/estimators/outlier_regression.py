@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from .._path_checks import check_choice
-from ..selection.outliers import get_outlier_selector
+from ..selection.outliers import OutlierCriterion, get_outlier_selector
 from ..solvers import hard_path, huber_path, shift_iss_path, shift_lbi_path
 from ._robust_inference import cut_of_threshold, rejection_inference
 from ._shift_base import BaseShiftRegressor, check_same_rows
@@ -158,7 +158,12 @@ class OutlierRegression(BaseShiftRegressor):
                 n_knots=self.n_knots,
                 max_outliers=limit,
             )
-        return huber_path(problem, n_knots=self.n_knots, max_outliers=limit)
+        return huber_path(
+            problem,
+            n_knots=self.n_knots,
+            max_outliers=limit,
+            exact_df=isinstance(self._rule(), OutlierCriterion),  # who counts them
+        )
 
     def _limit(self, problem):
         half = problem.total_weight / 2

@@ -220,6 +220,7 @@ class _Record:
         self.knots, self.point = [start], fit
         self._coords, self._rss = [fit.coords], [fit.rss]
         self.n_shifted, self._gap, self._n_sweeps = [0.0], [0.0], [rows.n_sweeps]
+        self._clipped = [0.0]
         self._events: list = []
         # Linear and quadratic extrapolation, and which one was better last.
         self._guesses: list = []
@@ -257,6 +258,15 @@ class _Record:
         self._coords.append(coords)
         self._rss.append(rss)
         self.n_shifted.append(n_shifted)
+        self._clipped.append(self._clipped_share(threshold))
+
+    def _clipped_share(self, threshold):
+        """Sum over the shifted rows of threshold over residual: what they keep of it."""
+        length, weight = np.abs(self.point.residual), self._rows.design.weight
+        radius = self._rows.radius(threshold)
+        on = np.flatnonzero(length > radius)
+        share = radius[on] / length[on]
+        return float(share.sum() if weight is None else weight[on] @ share)
 
     def _excess(self, threshold):
         """By how much rows exceed their threshold, for each sign."""
@@ -321,6 +331,7 @@ class _Record:
             "n_newton": solver.n_newton,
             "n_missed": missed,
             "threshold_max": grid.top,
+            "clipped_share": np.array(self._clipped),
         }
         return ShiftTrace(
             knots=knots,

@@ -27,6 +27,7 @@ def shift_freedom(
     design: Design,
     row_factor: NDArray[np.float64],
     trace: ShiftTrace,
+    exact: bool = True,
 ) -> tuple[NDArray[np.float64], str]:
     """Return the degrees of freedom at every knot, and what they are.
 
@@ -42,6 +43,8 @@ def shift_freedom(
     row_factor : ndarray of shape (n,)
     trace : ShiftTrace
         With thresholds as knots if the method is "l1".
+    exact : bool, default=True
+        Whether the exact formula for several responses is worth its time.
 
     Returns
     -------
@@ -49,8 +52,8 @@ def shift_freedom(
     kind : {"exact", "upper bound", "approximate"}
         "l1" with one response: rank plus number of shifted rows, exact. With several
         responses the divergence is exact, too, where r c is at most 400 and it takes
-        about a second; else an upper bound that is close when few rows are shifted, at
-        a sweep over the rows for each knot. Other methods: ``r c`` plus c for every
+        about a second and is asked for; else an upper bound that is close when few rows
+        are shifted. Other methods: ``r c`` plus c for every
         shifted row, which leaves out that the rows were searched for.
 
     Notes
@@ -70,10 +73,12 @@ def shift_freedom(
         return r * c + c * counts, "exact" if method == "l1" else "approximate"
     knots = zip(trace.knots, trace.coords, strict=True)
     rows = counts if design.weight is None else len(counts) * [design.n_samples]
-    if r * c <= _SIZE and np.sum(rows) * (r * c) ** 2 <= _WORK:
+    if exact and r * c <= _SIZE and np.sum(rows) * (r * c) ** 2 <= _WORK:
         gram = np.linalg.inv(design.solve(np.eye(r)))
         df = [_exact(design, gram, knot * row_factor, coords) for knot, coords in knots]
         return np.array(df), "exact"
+    if "clipped_share" in trace.info:  # recorded on the way
+        return r * c + c * counts - (c - 1) * trace.info["clipped_share"], "upper bound"
     df = []
     for knot, coords in knots:
         limit = knot * row_factor

@@ -29,6 +29,7 @@ def huber_path(
     route: str = "auto",
     max_outliers: float | None = None,
     tol: float | None = None,
+    exact_df: bool = False,
 ) -> ShiftPath:
     """Trace Huber regression from least squares to small thresholds.
 
@@ -53,7 +54,10 @@ def huber_path(
     max_outliers : float or None
         End before more rows than that (in weights) are shifted at once.
     tol : float or None
-        Duality gap of a grid, as a share of half the sum of squares of least squares.
+        Duality gap of each knot of a grid, as a share of its objective; None: 1e-6.
+    exact_df : bool, default=False
+        Whether to spend time on exact degrees of freedom for several responses; an
+        upper bound costs nothing. With one response they are exact anyway.
 
     Returns
     -------
@@ -97,7 +101,7 @@ def huber_path(
             max_shifted=limit,
             tol=tol,
         )
-    return as_shift_path(problem, trace, "l1", info)
+    return as_shift_path(problem, trace, "l1", info, exact_df)
 
 
 def _choose(problem, route):

@@ -278,10 +278,10 @@ def check_limit(problem, max_outliers):
     return float(max_outliers)
 
 
-def as_shift_path(problem, trace, method, info):
+def as_shift_path(problem, trace, method, info, exact_df=False):
     """The path with these knots, on the scale of X and y."""
     design = problem.design
-    df, kind = shift_freedom(method, design, problem.row_factor, trace)
+    df, kind = shift_freedom(method, design, problem.row_factor, trace, exact_df)
     coefs, intercepts = _coefs(problem, trace.coords)
     events = np.empty(len(trace.event_at), dtype=ROW_EVENT_DTYPE)
     events["at"], events["row"] = trace.event_at, trace.event_row

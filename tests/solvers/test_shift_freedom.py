@@ -51,7 +51,7 @@ def make_trace(design, v, knots):
         for knot, B in zip(knots, coords, strict=True)
     ]
     return SimpleNamespace(
-        knots=np.array(knots), coords=coords, n_shifted=np.array(shifted)
+        info={}, knots=np.array(knots), coords=coords, n_shifted=np.array(shifted)
     )
 
 
@@ -148,3 +148,24 @@ def stream_fit(design, limit):
     for _ in range(2000):
         coords = coords + design.solve(design.sweep(kept, coords))
     return coords
+
+
+def test_the_bound_that_is_recorded_on_the_way_is_the_bound():
+    from sparselbi.shift_problem import ShiftProblem
+    from sparselbi.solvers._huber_grid import trace_huber_grid
+
+    rng = np.random.default_rng(0)
+    Y = rng.standard_t(2, size=(60, 3))
+    weight = rng.integers(0, 3, 60).astype(float)
+    problem = ShiftProblem(rng.normal(size=(60, 2)), Y, sample_weight=weight)
+    v = rng.uniform(0.5, 2, 60)
+    trace = trace_huber_grid(problem.design, v, n_knots=12)
+    found, kind = shift_freedom("l1", problem.design, v, trace, exact=False)
+    recorded = trace.info.pop("clipped_share")
+    again, _ = shift_freedom("l1", problem.design, v, trace, exact=False)
+    assert kind == "upper bound"
+    assert recorded.max() > 1
+    np.testing.assert_allclose(found, again, rtol=1e-9)
+    exact, kind = shift_freedom("l1", problem.design, v, trace)
+    assert kind == "exact"
+    assert (exact <= found + 1e-9).all()

@@ -1,0 +1,1 @@
+"""Who finds the outliers: real data, simulations, breakdown, intervals."""

@@ -1,0 +1,1 @@
+"""Time and memory of Huber paths, beside other packages' robust fits."""

@@ -1,0 +1,160 @@
+"""Newton's method for votes that may be shifted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ._vote_separation import separation_error
+
+if TYPE_CHECKING:
+    from ._vote_loss import Votes
+
+# Newton decrement over the root of the total weight, at which the next step is the last
+# one: of a single fit and of those of a path.
+SINGLE, _TOLERANCE = 1e-8, 1e-6
+_MAX_NEWTON = 100
+# Steps without progress (rounding) after which a fit is left as it is.
+_STALLED = 20
+_MAX_CG = 300
+_MAX_SEARCH = 40
+# A step after which the slope along it is this share of what it was is taken.
+_FLAT = 0.3, 0.1
+# Newton steps close to a minimum are short. Votes that still move by so much (in eta)
+# at so small a decrement, in several steps, move for ever: their loss is exp(-|eta|).
+_MOVES, _CLOSE, _SEVERAL = 0.3, 1e-3, 3
+# Share of the largest movement that counts as none.
+_STILL = 1e-3
+
+
+class VoteNewton:
+    """Minimize at one threshold after the other."""
+
+    def __init__(self, votes: Votes, tol: float | None):
+        self._votes = votes
+        precision = getattr(votes.design, "precision", np.finfo(np.float64).eps)
+        self._noise = 16 * float(precision)
+        self.tol = max(_TOLERANCE, 4 * self._noise) if tol is None else float(tol)
+        self.n_iter = 0
+
+    def minimize(self, start, threshold):
+        votes = self._votes
+        point = votes.evaluate(start, threshold)
+        n_newton, best, best_at, diverging = 0, np.inf, 0, 0
+        while n_newton < min(_MAX_NEWTON, best_at + _STALLED):
+            direction, decrement = self._direction(point)
+            n_newton += 1
+            self.n_iter += 1
+            if decrement < 0.7 * best:
+                best, best_at = decrement, n_newton
+            if not direction.any():
+                break
+            movement = votes.movement(direction)
+            final = decrement <= self.tol
+            diverges = decrement <= _CLOSE and self._diverges(point, movement)
+            diverging = diverging + 1 if diverges else 0
+            if diverging == _SEVERAL:
+                raise self._separated(movement, direction)
+            length = self._length(point, movement)
+            point = votes.evaluate(point.coords + length * direction, threshold)
+            if final or length == 0:
+                break
+        point.decrement, point.n_newton = decrement, n_newton
+        return point
+
+    def _direction(self, point):
+        """Newton direction, and the decrement."""
+        votes, score = self._votes, point.score
+        ahead = self._preconditioned(score)
+        first = max(float(np.vdot(score, ahead)), 0.0)
+        relative = np.sqrt(first) / votes.root_weight
+        if not relative > self._noise:
+            return np.zeros_like(score), relative
+        curvature = votes.curvature(point.eta, point.residual, point.threshold)
+        if np.isfinite(point.threshold):
+            # Where all votes of an item are shifted there is no curvature.
+            curvature += 1e-3 * min(1.0, relative)
+        accuracy = min(0.1, np.sqrt(relative))
+        # Designs that can put their Gram together anew are asked to.
+        reweighted = getattr(votes.design, "reweighted", None)
+        solve = None if reweighted is None else reweighted(curvature)
+        if solve is None:
+            direction = self._by_gradients(score, ahead, curvature, accuracy)
+        else:
+            direction = solve(score, accuracy)
+        gain = max(float(np.vdot(direction, score)), 0.0)
+        return direction, np.sqrt(gain) / votes.root_weight
+
+    def _by_gradients(self, score, ahead, curvature, accuracy):
+        """Solve with the Hessian by conjugate gradients, one sweep each."""
+        direction, residual, search = np.zeros_like(score), score.copy(), ahead
+        first = square = float(np.vdot(score, ahead))
+        for _ in range(_MAX_CG):
+            image = self._votes.bent(curvature, search)
+            bend = float(np.vdot(search, image))
+            if not bend > 0:
+                break
+            direction += (square / bend) * search
+            residual -= (square / bend) * image
+            ahead = self._preconditioned(residual)
+            last, square = square, float(np.vdot(residual, ahead))
+            if square <= accuracy**2 * first:
+                break
+            search = ahead + (square / last) * search
+        return direction
+
+    def _preconditioned(self, residual):
+        design = self._votes.design
+        # Solving by conjugate gradients would cost as much as what it is for.
+        iterative = "cg" in (getattr(design, "way", None), _way_of_graph(design))
+        return residual.copy() if iterative else design.solve(residual)
+
+    def _length(self, point, movement):
+        """A step along which the slope has all but vanished."""
+        votes, threshold = self._votes, point.threshold
+        weight = votes.design.weight
+        weighted = movement if weight is None else weight * movement
+        start = votes.scores(point.eta, threshold)[0] @ weighted
+        if not start > 0:
+            return 0.0
+        low, high, length = 0.0, np.inf, 1.0
+        for _ in range(_MAX_SEARCH):
+            eta = point.eta + length * movement
+            score, residual = votes.scores(eta, threshold)
+            slope = score @ weighted
+            if -_FLAT[1] * start <= slope <= _FLAT[0] * start:
+                break
+            low, high = (length, high) if slope > 0 else (low, length)
+            bend = votes.curvature(eta, residual, threshold) @ (weighted * movement)
+            step = slope / bend if bend > 0 else np.inf * np.sign(slope)
+            length = min(length + step, 4 * length)
+            if not low < length < high:
+                length = (low + high) / 2 if np.isfinite(high) else 2 * low
+        return length
+
+    def _diverges(self, point, movement):
+        """Whether votes still move, and all of them in their own direction."""
+        votes = self._votes
+        if np.isfinite(point.threshold):
+            return False
+        weight = votes.design.weight
+        used = np.ones(len(votes.y), dtype=bool) if weight is None else weight > 0
+        size = np.abs(movement)
+        largest = size[used].max()
+        held = used & ((votes.y == 0) | (votes.ridge > 0))
+        return (
+            largest > _MOVES
+            and (votes.y * movement)[used].min() >= -_STILL * largest
+            and size[held].max(initial=0.0) <= _STILL * largest
+        )
+
+    def _separated(self, movement, direction):
+        gain = self._votes.y * movement
+        rows = np.flatnonzero(gain > _STILL * np.abs(gain).max())
+        change = np.abs(self._votes.design.to_coefs(direction)[0].ravel())
+        return separation_error(rows, np.flatnonzero(change > 0.5 * change.max()))
+
+
+def _way_of_graph(design):
+    return getattr(getattr(design, "graph", None), "way", None)
