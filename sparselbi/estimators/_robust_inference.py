@@ -169,6 +169,8 @@ def cut_of_threshold(mean_square: float, threshold: float, n_outputs: int = 1) -
     high = 1 / np.sqrt(share)  # nothing was cut
     if high <= 1 or excess(1.0) <= 0:
         return 1.0
+    if excess(high) >= 0:  # but for rounding
+        return float(high)
     return float(optimize.brentq(excess, 1.0, high, xtol=1e-12))
 
 

@@ -20,6 +20,8 @@ _DEPENDENT = 1e-7
 # Multiplications spent on solving for subsets, and on fits to halves of the rows.
 _DRAW_WORK, _HALVES_WORK = 2e9, 6e8
 _FEWEST = 50
+# All subsets of small data, if there are no more: no chance is left to the draw.
+_EVERY = 6000
 # Rows that are drawn for every subset in case that others are dependent.
 _SPARE = 4
 # Numbers in a block of distances of all rows from many subsets.
@@ -40,7 +42,7 @@ def from_subsets(
     before it determine is drawn again from those that they do not.
     """
     n, r = rows.Z.shape
-    if math.comb(n, r) <= n_subsamples:
+    if math.comb(n, r) <= max(n_subsamples, _EVERY):
         drawn = np.array(list(itertools.combinations(range(n), r)))
         drawn = drawn[_independent(rows.Z[drawn])]
     else:

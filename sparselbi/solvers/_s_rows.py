@@ -225,7 +225,8 @@ class RowsInMemory(Rows):
     def _relax(self, R, v):
         """One step towards the levels, in place; the weights of the rows there."""
         squares = _lengths2(R)
-        left = squares / -np.maximum(v, 1e-300)[:, None]
+        with np.errstate(over="ignore"):  # beside a level of 0: no weight
+            left = squares / -np.maximum(v, 1e-300)[:, None]
         left += 1.0
         np.maximum(left, 0.0, out=left)
         kept = left * left

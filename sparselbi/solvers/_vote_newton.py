@@ -29,16 +29,40 @@ _STILL = 1e-3
 
 
 class VoteNewton:
-    """Minimize at one threshold after the other."""
+    """Minimize at one threshold after the other.
+
+    Parameters
+    ----------
+    votes : Votes
+        Its design may have ``reweighted(factor)``, which returns None or a function of
+        scores (n_coords, 1) and a relative accuracy that solves with
+        ``Z'W diag(factor) Z``, faster than by one sweep per conjugate gradient.
+    tol : float or None
+        Newton decrement over the root of the total weight; see `trace_logistic_shift`.
+
+    Attributes
+    ----------
+    n_iter : int
+        Newton steps so far.
+    """
 
     def __init__(self, votes: Votes, tol: float | None):
         self._votes = votes
         precision = getattr(votes.design, "precision", np.finfo(np.float64).eps)
         self._noise = 16 * float(precision)
         self.tol = max(_TOLERANCE, 4 * self._noise) if tol is None else float(tol)
+        weight = votes.design.weight
+        self._used = np.full(len(votes.y), True) if weight is None else weight > 0
         self.n_iter = 0
 
     def minimize(self, start, threshold):
+        """Fit at a threshold, from a start.
+
+        Raises
+        ------
+        SeparatedVotes
+            If there is no minimum, which is looked for at threshold infinity.
+        """
         votes = self._votes
         point = votes.evaluate(start, threshold)
         n_newton, best, best_at, diverging = 0, np.inf, 0, 0
@@ -51,8 +75,8 @@ class VoteNewton:
             if not direction.any():
                 break
             movement = votes.movement(direction)
-            final = decrement <= self.tol
             diverges = decrement <= _CLOSE and self._diverges(point, movement)
+            final = decrement <= self.tol and self._is_short(point, movement)
             diverging = diverging + 1 if diverges else 0
             if diverging == _SEVERAL:
                 raise self._separated(movement, direction)
@@ -76,7 +100,6 @@ class VoteNewton:
             # Where all votes of an item are shifted there is no curvature.
             curvature += 1e-3 * min(1.0, relative)
         accuracy = min(0.1, np.sqrt(relative))
-        # Designs that can put their Gram together anew are asked to.
         reweighted = getattr(votes.design, "reweighted", None)
         solve = None if reweighted is None else reweighted(curvature)
         if solve is None:
@@ -106,8 +129,9 @@ class VoteNewton:
 
     def _preconditioned(self, residual):
         design = self._votes.design
+        graph = getattr(design, "graph", None)
         # Solving by conjugate gradients would cost as much as what it is for.
-        iterative = "cg" in (getattr(design, "way", None), _way_of_graph(design))
+        iterative = "cg" in (getattr(design, "way", None), getattr(graph, "way", None))
         return residual.copy() if iterative else design.solve(residual)
 
     def _length(self, point, movement):
@@ -135,26 +159,23 @@ class VoteNewton:
 
     def _diverges(self, point, movement):
         """Whether votes still move, and all of them in their own direction."""
-        votes = self._votes
-        if np.isfinite(point.threshold):
+        votes, used = self._votes, self._used
+        if self._is_short(point, movement):
             return False
-        weight = votes.design.weight
-        used = np.ones(len(votes.y), dtype=bool) if weight is None else weight > 0
         size = np.abs(movement)
         largest = size[used].max()
         held = used & ((votes.y == 0) | (votes.ridge > 0))
-        return (
-            largest > _MOVES
-            and (votes.y * movement)[used].min() >= -_STILL * largest
-            and size[held].max(initial=0.0) <= _STILL * largest
-        )
+        return (votes.y * movement)[used].min() >= -_STILL * largest and size[held].max(
+            initial=0.0
+        ) <= _STILL * largest
+
+    def _is_short(self, point, movement):
+        """Whether no vote moves by much, which is asked of the null model only."""
+        null = np.isinf(point.threshold)
+        return not null or np.abs(movement[self._used]).max() <= _MOVES
 
     def _separated(self, movement, direction):
-        gain = self._votes.y * movement
-        rows = np.flatnonzero(gain > _STILL * np.abs(gain).max())
+        gain = np.where(self._used, self._votes.y * movement, 0.0)
+        rows = np.flatnonzero(gain > _STILL * gain.max())
         change = np.abs(self._votes.design.to_coefs(direction)[0].ravel())
         return separation_error(rows, np.flatnonzero(change > 0.5 * change.max()))
-
-
-def _way_of_graph(design):
-    return getattr(getattr(design, "graph", None), "way", None)

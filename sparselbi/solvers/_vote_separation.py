@@ -87,7 +87,8 @@ def check_strongly_connected(votes: Votes) -> None:
 
     Otherwise that shows when coefficients grow.
     """
-    design, ridge = votes.design, np.broadcast_to(votes.ridge, votes.y.shape)
+    design: Any = votes.design
+    ridge = np.broadcast_to(votes.ridge, votes.y.shape)
     if not hasattr(design, "incidence") or design.n_extra or ridge.all():
         return
     incidence = design.incidence()
@@ -108,6 +109,8 @@ def check_strongly_connected(votes: Votes) -> None:
 
 
 def separation_error(rows, coefficients=None, groups=None):
+    """SeparatedVotes with a message that names some items, or coefficients."""
+
     def some(values):
         shown = ", ".join(str(value) for value in values[:_N_NAMED])
         return shown + (", ..." if len(values) > _N_NAMED else "")

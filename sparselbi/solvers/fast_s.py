@@ -29,6 +29,10 @@ _RANK = 1e-10
 # Multiplications spent on refining all candidates, and candidates that survive.
 _REFINE_WORK, _FEWEST = 4e8, 50
 _ROUNDS = ((25, 3),)
+# What one step of all candidates may cost in small data, and steps there.
+_SPARE_WORK, _DESCENT = 5e6, 20
+# Candidates whose levels differ by less than this fraction are the same.
+_SAME = 1e-4
 # So many failures of Newton's method, and another one is tried.
 _PATIENCE = 3
 # Minima in the sample that are refined with all rows.
@@ -231,11 +235,17 @@ def _search(rows, fits, n_refine, n_best, max_iter, tol):
         levels[some] = rows.median_levels(squares)
     work = rows.Z.size * rows.Z.shape[1] * n_refine
     survivors = max(_FEWEST, int(_REFINE_WORK // max(work, 1)))
-    for count, steps in ((survivors, n_refine), *_ROUNDS):
+    # Small data have more minima, and there all candidates can go down to theirs.
+    spare = int(_SPARE_WORK // max(work, 1))
+    last = _DESCENT if spare >= len(fits) else 0
+    for count, steps in ((survivors, n_refine), *_ROUNDS, (0, last)):
+        count = max(count, spare)
         order = np.argsort(levels, kind="stable")[: max(count, n_best)]
         fits, levels = fits[order], levels[order]
         rows.improve(fits, levels, steps)
-    order = np.argsort(levels, kind="stable")[: max(n_best, 1)]
+    order = np.argsort(levels, kind="stable")
+    apart = np.diff(levels[order], prepend=-np.inf) > _SAME * levels[order]
+    order = order[apart | (levels[order] == 0)][: max(n_best, 1)]
     found = [_refine(rows, _sharpened(rows, fits[k].T), max_iter, tol) for k in order]
     return sorted(found, key=lambda fit: fit.level)
 

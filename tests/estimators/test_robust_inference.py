@@ -485,3 +485,13 @@ def test_too_many_coefficients_for_one_matrix(monkeypatch):
     coords = problem.design.least_squares()
     with pytest.raises(ValueError, match="4 coefficients in 3 responses"):
         huber_inference(problem, coords, 1.0, kind="robust")
+
+
+@pytest.mark.parametrize("k", np.geomspace(1.0, 60.0, 40))
+@pytest.mark.parametrize("c", [1, 3])
+def test_a_cut_is_found_again_from_what_it_leaves(k, c):
+    """Far out nothing is cut, and k is one over the root of the share."""
+    share = truncated_variance(k, c)
+    for unit in (1.0, 1e-5, 3e7):
+        found = cut_of_threshold(share * unit**2, k * unit, c)
+        np.testing.assert_allclose(found, k, rtol=1e-8)
