@@ -87,7 +87,7 @@ class HuberRegression(BaseShiftRegressor):
 
     Notes
     -----
-    *Several outputs.* |r| is the Euclidean length of the residuals of a row, so that
+    *Several outputs.* ``|r|`` is the Euclidean length of the residuals of a row, so that
     outputs should have comparable noise; k is that of c-variate normal noise.
 
     *What it does not resist.* The influence of a row is bounded in y, not in x: a

@@ -65,6 +65,8 @@ class VoteNewton:
         """
         votes = self._votes
         point = votes.evaluate(start, threshold)
+        # Votes that diverge do not show before.
+        goal = min(self.tol, _TOLERANCE) if np.isinf(threshold) else self.tol
         n_newton, best, best_at, diverging = 0, np.inf, 0, 0
         while n_newton < min(_MAX_NEWTON, best_at + _STALLED):
             direction, decrement = self._direction(point)
@@ -76,8 +78,8 @@ class VoteNewton:
                 break
             movement = votes.movement(direction)
             diverges = decrement <= _CLOSE and self._diverges(point, movement)
-            final = decrement <= self.tol and self._is_short(point, movement)
-            diverging = diverging + 1 if diverges else 0
+            final = decrement <= goal
+            diverging += diverges
             if diverging == _SEVERAL:
                 raise self._separated(movement, direction)
             length = self._length(point, movement)
@@ -160,19 +162,14 @@ class VoteNewton:
     def _diverges(self, point, movement):
         """Whether votes still move, and all of them in their own direction."""
         votes, used = self._votes, self._used
-        if self._is_short(point, movement):
-            return False
         size = np.abs(movement)
         largest = size[used].max()
+        if np.isfinite(point.threshold) or largest <= _MOVES:
+            return False
         held = used & ((votes.y == 0) | (votes.ridge > 0))
         return (votes.y * movement)[used].min() >= -_STILL * largest and size[held].max(
             initial=0.0
         ) <= _STILL * largest
-
-    def _is_short(self, point, movement):
-        """Whether no vote moves by much, which is asked of the null model only."""
-        null = np.isinf(point.threshold)
-        return not null or np.abs(movement[self._used]).max() <= _MOVES
 
     def _separated(self, movement, direction):
         gain = np.where(self._used, self._votes.y * movement, 0.0)
