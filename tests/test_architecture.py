@@ -14,7 +14,8 @@ LAYERS = (
     *("_utils", "_kernels", "losses", "penalties", "problem"),
     *("_row_sums", "row_moments", "_row_basis", "diagnostics"),
     *("_path_checks", "_path_interpolation", "_path_io", "_path_views", "path"),
-    *("split_path", "scales", "_shift_design", "_shift_stream", "_graph_design"),
+    *("split_path", "scales", "_shift_design", "_shift_stream"),
+    *("_comparison_graph", "_graph_design"),
     *("shift_problem", "shift_path", "hodge", "win_proportions", "vote_noise"),
     *("solvers", "selection", "estimators", "datasets", "plotting", "l2o", "torch"),
 )
