@@ -89,7 +89,7 @@ def test_standard_error_and_interval_are_those_of_the_likelihood():
         ]
         hessian[i, j] = sum(corners) / (4 * h * h)
     stderr = np.sqrt(np.linalg.inv(-hessian)[0, 0])
-    assert found.stderr == pytest.approx(stderr, rel=1e-3)
+    assert found.stderr == pytest.approx(stderr, rel=1e-5)
     for end in found.interval:
         inner = optimize.minimize_scalar(
             lambda log_scale, end=end: -value([end, log_scale]),

@@ -497,6 +497,20 @@ def test_a_worker_who_always_clicks_one_side_has_an_infinite_bias(make):
     assert caught.value.groups is None
 
 
+def test_separation_is_found_at_any_tolerance_and_without_votes_of_weight_0():
+    pairs, y = cast(n=300, seed=1)
+    y = np.where(pairs[:, 0] == 3, 1.0, np.where(pairs[:, 1] == 3, -1.0, y))
+    lost = np.flatnonzero((pairs == 3).any(axis=1))[0]
+    y[lost] *= -1
+    bradley_terry(dense(pairs, y))
+    weight = np.ones(300)
+    weight[lost] = 0.0
+    with pytest.raises(SeparatedVotes) as caught:
+        bradley_terry(dense(pairs, y, weight), tol=0.1)
+    assert lost not in caught.value.rows
+    assert len(caught.value.rows) == (pairs == 3).any(axis=1).sum() - 1
+
+
 def test_votes_without_any_contradiction_are_separated():
     pairs, _ = cast(n=100)
     y = np.sign(pairs[:, 1] - pairs[:, 0]).astype(float)
