@@ -87,8 +87,8 @@ class HuberRegression(BaseShiftRegressor):
 
     Notes
     -----
-    *Several outputs.* ``|r|`` is the Euclidean length of the residuals of a row, so that
-    outputs should have comparable noise; k is that of c-variate normal noise.
+    *Several outputs.* ``|r|`` is the Euclidean length of the residuals of a row, so
+    that outputs should have comparable noise; k is that of c-variate normal noise.
 
     *What it does not resist.* The influence of a row is bounded in y, not in x: a
     single row of high leverage can bend the fit as much as it likes, with any scale.

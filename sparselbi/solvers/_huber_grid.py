@@ -261,7 +261,7 @@ class _Record:
         self._clipped.append(self._clipped_share(threshold))
 
     def _clipped_share(self, threshold):
-        """Sum over the shifted rows of threshold over residual: what they keep of it."""
+        """Sum over the shifted rows of threshold over residual: what they keep."""
         length, weight = np.abs(self.point.residual), self._rows.design.weight
         radius = self._rows.radius(threshold)
         on = np.flatnonzero(length > radius)

@@ -120,9 +120,7 @@ def test_grid_and_events_are_the_same_path(layout):
     exact = huber_path(ShiftProblem(X, y))
     knots = exact.knots[0] * np.geomspace(0.95, 0.1, 12)
     given = X.astype(np.float32) if layout is np.float32 else layout(X)
-    grid = huber_path(
-        ShiftProblem(given, y), thresholds=knots, route="grid", tol=1e-13
-    )
+    grid = huber_path(ShiftProblem(given, y), thresholds=knots, route="grid", tol=1e-13)
     assert exact.info["route"] == "exact"
     assert grid.info["route"] == "grid"
     coefs, intercepts = exact.coefs_at(knots)
