@@ -104,15 +104,32 @@ class ShiftPath(RegularizationPath):
         knot : float
             As in `at`, not an index.
         """
-        end = self._checked([knot])[0]
-        if end <= self._clock[0]:
-            return np.zeros(self.n_rows, dtype=bool)
-        end += 1e-12 * abs(end)  # events at the knot itself, with its rounding
-        clock = self._direction * self.row_events["at"]
-        events = self.row_events[: np.searchsorted(clock, end, side="right")]
+        point = self._checked([knot])
+        stop = self.event_stops(point)[0]
+        if (
+            self.interpolation == "linear"
+        ):  # a row that leaves here has the shift 0, too
+            later = self._direction * self.row_events["at"][stop:]
+            now = later <= point[0] + 1e-12 * abs(point[0])
+            leaves = now & ~self.row_events["enters"][stop:]
+            happened = np.append(np.arange(stop), stop + np.flatnonzero(leaves))
+            events = self.row_events[happened]
+        else:
+            events = self.row_events[:stop]
         mask = np.zeros(self.n_rows, dtype=bool)
         mask[events["row"]] = events["enters"]  # the last one of each row stays
         return mask
+
+    def event_stops(self, clock: NDArray[np.float64]) -> NDArray[np.int64]:
+        """How many `row_events` have happened at points of the increasing clock.
+
+        On a constant path an event belongs to its knot. On a linear one a row at its
+        event has the shift 0, so that it is shifted after it only.
+        """
+        constant = self.interpolation == "constant"
+        ends = clock + (1e-12 if constant else -1e-12) * np.abs(clock)  # rounding
+        events = self._direction * self.row_events["at"]
+        return np.searchsorted(events, ends, side="right" if constant else "left")
 
     def outlier_order(self, k: int | None = None) -> NDArray[np.int64]:
         """Rows in the order in which they are shifted first, the first `k` of them.
@@ -153,6 +170,25 @@ class ShiftPath(RegularizationPath):
     def row_name(self, row: int) -> str:
         """Name of a row in tables and figures: from the data frame, or its number."""
         return str(row) if self.row_names is None else self.row_names[row]
+
+    def events_frame(self) -> pd.DataFrame:
+        """`row_events` as a data frame, in path order.
+
+        Columns: ``threshold`` (or ``t``), ``row`` (its name), ``index``, ``sign`` and
+        ``event`` ("enters" or "leaves").
+        """
+        import pandas as pd
+
+        events = self.row_events
+        return pd.DataFrame(
+            {
+                self.knot_name: events["at"],
+                "row": [self.row_name(row) for row in events["row"]],
+                "index": events["row"],
+                "sign": events["sign"],
+                "event": np.where(events["enters"], "enters", "leaves"),
+            }
+        )
 
     # -------------------------------------------------------------------- with data
 
@@ -205,7 +241,15 @@ class ShiftPath(RegularizationPath):
         ndarray of shape (n_rows,) or (n_rows, n_outputs)
             The residual of a shifted row, less the threshold for "l1"; 0 elsewhere.
         """
-        residual = self.residuals(X, y, knot)
+        return self._shifts(self.residuals(X, y, knot), knot)
+
+    def shifts_of(self, problem: Any, knot: float) -> NDArray[np.float64]:
+        """As `shifts`, of a `ShiftProblem`, whose X is read in blocks of rows."""
+        point = self.at(knot)
+        residual = problem.residuals(point.coef, point.intercept)
+        return self._shifts(residual, knot)
+
+    def _shifts(self, residual, knot):
         columns = residual.reshape(self.n_rows, -1)
         mask = self.outliers(knot)
         shift = np.zeros_like(columns)
@@ -320,9 +364,7 @@ class ShiftPath(RegularizationPath):
         for name, knot in (mark or {}).items():
             reached = self._clock <= self._checked([knot])[0]
             marks.setdefault(int(reached.sum()) - 1, []).append(name)
-        ends = self._clock * (1 + 1e-12 * np.sign(self._clock))
-        clock = self._direction * self.row_events["at"]
-        stops = np.searchsorted(clock, ends, side="right")
+        stops = self.event_stops(self._clock)
         always = {*marks, len(self) - 1}
         size = np.zeros(len(self)) if self.size is None else self.size
         rows: dict[int, list[str]] = {}

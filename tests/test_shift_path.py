@@ -50,7 +50,8 @@ def make(**changes):
 
 def test_rows_at_thresholds_between_events():
     path = make()
-    expected = {9: [], 8: [], 7.9: [1], 4: [1], 3.01: [1], 3: [1, 3], 2.5: [3], 2: [3]}
+    expected = {9: [], 8: [], 7.9: [1], 3.01: [1], 2.9: [1, 3], 2.51: [1, 3], 2: [3]}
+    expected |= {3: [1], 2.5: [3]}  # at their events both have the shift 0
     for knot, rows in expected.items():
         assert np.flatnonzero(path.outliers(knot)).tolist() == rows
     with pytest.raises(ValueError, match=r"smaller thresholds, down to 1 .*max_outl"):
@@ -101,6 +102,32 @@ def test_stored_shifts_are_interpolated():
         assert path._shift_at(knot).tolist() == [0, value, 0, 0]
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_sizes_of_real_paths_count_their_outliers(weighted):
+    from sparselbi import ShiftProblem
+    from sparselbi.solvers import (
+        hard_path,
+        huber_path,
+        shift_iss_path,
+        shift_lbi_path,
+    )
+
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 3)), rng.standard_t(2, size=60)
+    weight = rng.integers(0, 3, 60).astype(float) if weighted else np.ones(60)
+    y[weight == 0] *= 30  # beyond the first threshold
+    problem = ShiftProblem(X, y, sample_weight=weight)
+    for solver in (huber_path, shift_iss_path, shift_lbi_path, hard_path):
+        path = solver(problem, max_outliers=problem.total_weight / 2)
+        found = [weight[path.outliers(knot)].sum() for knot in path.knots]
+        np.testing.assert_array_equal(found, path.size)
+        for k in (0, len(path) // 2, len(path) - 1):
+            shifted = path.shifts(X, y, path.knots[k]) != 0
+            mask = path.outliers(path.knots[k])
+            used = weight > 0
+            np.testing.assert_array_equal(shifted[used], mask[used])
+
+
 def test_save_and_load(tmp_path):
     parts = {"data": np.ones(1), "indices": np.ones(1, int), "indptr": np.arange(4) > 1}
     parts["indptr"] = parts["indptr"].astype(int)
@@ -129,8 +156,8 @@ def test_tables():
     assert frame["place"].isna().tolist() == [True, False, True, False]
     text = str(path.summary(mark={"bic": 4.0}))
     lines = [line.split() for line in text.splitlines()]
-    assert ["8", "0", "9", "+b"] in lines
-    assert ["4", "1", "5", "bic"] in lines
+    assert ["8", "0", "9"] in lines
+    assert ["4", "1", "5", "bic", "+b"] in lines
     assert ["2", "1", "1", "+d", "-b"] in lines
     assert "first rows: b, d" in repr(path)
     assert "+b" in path._repr_html_()

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from .._path_checks import check_choice
+from .._shift_design import SingularFit
 from ..selection.outliers import OutlierCriterion, get_outlier_selector
 from ..solvers import hard_path, huber_path, shift_iss_path, shift_lbi_path
 from ._robust_inference import cut_of_threshold, rejection_inference
@@ -81,11 +82,12 @@ class OutlierRegression(BaseShiftRegressor):
     coef_ : ndarray of shape (n_features,) or (n_outputs, n_features)
     intercept_ : float or ndarray of shape (n_outputs,)
     scale_ : float
-        Standard deviation of the noise, from the rows that are kept, corrected for the
-        tails that the cut has removed; 0 for a perfect fit.
+        Standard deviation of the noise (of several outputs the root of the mean
+        variance), from the rows that are kept, corrected for the tails that the cut has
+        removed; 0 for a perfect fit.
     coef_cov_ : ndarray of shape (n_features, n_features) or None
-        Of `coef_`, after rejection; None without `refit`, and for several outputs that
-        of each output.
+        Of `coef_`, after rejection (of each output if there are several); None without
+        `refit`.
     n_iter_ : int
     n_features_in_, feature_names_in_
 
@@ -140,7 +142,8 @@ class OutlierRegression(BaseShiftRegressor):
 
     def _rule(self):
         check_choice("method", self.method, METHODS)
-        return get_outlier_selector(self.selector, self.method)
+        state = self.random_state
+        return get_outlier_selector(self.selector, self.method, random_state=state)
 
     def _trace(self, problem):
         limit = self._limit(problem)
@@ -183,29 +186,45 @@ class OutlierRegression(BaseShiftRegressor):
         mask = path.outliers(knot)
         self.path_, self.selection_, self.n_iter_ = path, selection, path.n_iter
         self.outliers_, self.outlier_order_ = mask, path.outlier_order()
-        coords = design.least_squares(~mask)
+        coords = self._without_outliers(design, mask)
         self._inference = None
         self.scale_, self.coef_cov_ = np.nan, None
-        if _weight(problem, ~mask) > problem.rank * (1 + 1e-12):
+        left = _weight(problem, ~mask) > problem.rank * (1 + 1e-12)
+        if coords is not None and left:
             cut = _effective_cut(path, selection, problem, coords, mask)
             self._inference = found = rejection_inference(problem, ~mask, cut)
-            self.scale_, self.coef_cov_ = found.info["scale"], found.coef_cov
+            self.scale_ = float(np.sqrt(np.mean(np.square(found.info["scale"]))))
         if self.refit:
+            if self._inference is not None:
+                self.coef_cov_ = self._inference.coef_cov
             coef, intercept = design.to_coefs(coords)
             shift = np.zeros((problem.n_samples, problem.n_outputs))
             for some in _slices(np.flatnonzero(mask)):
                 Z, Y = design.take(some)
                 shift[some] = Y - Z @ coords
             if problem.one_response:
-                coef, intercept, shift = coef[0], float(intercept[0]), shift[:, 0]
+                coef, intercept, shift = coef[0], intercept[0], shift[:, 0]
         else:
             point = path.at(knot)
             coef, intercept = point.coef, point.intercept
-            shift = path.shifts(*problem.arrays(), knot)
-            self.coef_cov_ = None
+            shift = path.shifts_of(problem, knot)
         self.coef_, self.intercept_, self.gamma_ = coef, intercept, shift
         if problem.one_response:
             self.intercept_ = float(intercept)
+
+    def _without_outliers(self, design, mask):
+        """Least squares of the rows that are kept, None if it is not needed."""
+        try:
+            return design.least_squares(~mask)
+        except SingularFit as error:
+            if not self.refit:
+                return None
+            raise ValueError(
+                f"{error}: {np.count_nonzero(mask)} rows are flagged, and some feature "
+                "varies in those only (a rare level of a factor, for example). Use "
+                "refit=False to report the point of the path, method='hard', a larger "
+                "cut, or leave the feature out."
+            ) from error
 
     def fit_predict(self, X, y, sample_weight=None):
         """Fit, and return -1 for outliers and 1 for other rows, (n_samples,).
@@ -272,8 +291,27 @@ class OutlierRegression(BaseShiftRegressor):
         is left is divided by ``(A - J) / A`` and the standard errors are multiplied by
         ``sqrt(A / (A - J))``, ``A = 2 Phi(k) - 1``, ``J = 2 k phi(k)``. k is the
         threshold over the standard deviation of the rows that are kept (so corrected),
-        whatever scale the threshold came from: outliers enlarge those. Outliers too
-        small to be found, and the choice of the rule, are not accounted for.
+        whatever scale the threshold came from: outliers enlarge those. Rules that look
+        for the threshold ("gap", "bic", "cv") and flag nobody have cut nothing. Outliers
+        too small to be found, and the choice of the rule, are not accounted for.
+        """
+        return self.inference(level).to_frame()
+
+    def inference(self, level=0.95):
+        """What stands behind `conf_int`: covariances, contrasts, the correction.
+
+        Parameters
+        ----------
+        level : float, default=0.95
+
+        Returns
+        -------
+        CoefficientInference
+
+        Raises
+        ------
+        ValueError
+            As `conf_int`.
         """
         check_is_fitted(self)
         if not self.refit:
@@ -286,18 +324,41 @@ class OutlierRegression(BaseShiftRegressor):
                 f"{np.count_nonzero(~self.outliers_)} rows were kept, which leave no "
                 "residuals and therefore no scale; select a point with fewer outliers."
             )
-        found = dataclasses.replace(self._inference, level=level)
-        return found.to_frame()
+        return dataclasses.replace(self._inference, level=level)
+
+    def standardized_residuals(self, X, y):
+        """Residuals in standard deviations of the noise, also of new rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, data frame} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+
+        Returns
+        -------
+        ndarray like y
+            ``(y - predict(X)) / scale_``; beyond 3 or so, a row is an outlier.
+        """
+        residual = np.asarray(y) - self.predict(X)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(residual == 0, 0.0, residual / self.scale_)
 
 
 def _effective_cut(path, selection, problem, coords, mask):
     """Where the residuals were cut, in standard deviations of the noise."""
-    design = problem.design
+    design, found = problem.design, selection.quantities
     norms = design.norms(coords)
     threshold = selection.knot
-    if path.knot_name == "t":  # no threshold there; the edge of the rows that are kept
-        finite = ~mask & np.isfinite(problem.row_factor)
-        threshold = (norms / problem.row_factor)[finite].max(initial=0.0)
+    given = selection.rule == "fixed" or "cut_per_scale" in found
+    if path.knot_name == "t":  # no threshold there
+        given = "cut_per_scale" in found
+        if given:
+            threshold = found["cut_per_scale"] * found["scale"]
+        else:  # the flagged rows are new to the fit: these are deleted residuals
+            beyond = mask & np.isfinite(problem.row_factor)
+            threshold = (norms / problem.row_factor)[beyond].min(initial=np.inf)
+    if not given and not mask.any():
+        return np.inf  # the data have moved the threshold beyond all residuals
     weight = 1.0 if design.weight is None else design.weight[~mask]
     left = np.sum(weight * norms[~mask] ** 2)
     df = (_weight(problem, ~mask) - problem.rank) * problem.n_outputs

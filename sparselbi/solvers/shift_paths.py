@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.utils import check_random_state
 
 from ..losses import get_loss
 from ..path import EVENT_DTYPE
@@ -185,6 +187,9 @@ def hard_path(
     limit = check_limit(problem, max_outliers)
     if limit is None:
         limit = design.total_weight / 2
+    if random_state is not None and not isinstance(random_state, Integral):
+        # A generator moves on: folds and later cuts start with the same number.
+        random_state = int(check_random_state(random_state).randint(2**31 - 1))
     start = fast_s(design, random_state=random_state)
     if thresholds is None:
         grid = default_thresholds(design, problem.row_factor, start)
@@ -194,7 +199,8 @@ def hard_path(
         design, problem.row_factor, start, thresholds=grid, max_shifted=limit
     )
     coef, intercept = design.to_coefs(start.coords)
-    info = {"scale": start.scale, "scale_rule": "s", "start_coef": coef}
+    info = {"random_state": None if random_state is None else int(random_state)}
+    info |= {"scale": start.scale, "scale_rule": "s", "start_coef": coef}
     info["start_intercept"] = intercept
     return as_shift_path(problem, trace, "hard", info)
 
@@ -219,7 +225,7 @@ def retrace_shift(
         grid = np.unique(values[values > 0])[::-1]
         return huber_path(problem, thresholds=grid)
     if path.method == "hard":
-        state = path.info.get("random_state", 0)
+        state = path.info["random_state"]
         grid = np.unique(values[values > 0])[::-1]
         return hard_path(problem, thresholds=grid, random_state=state)
     if path.method == "iss":
@@ -237,18 +243,19 @@ def retrace_shift(
 def refit_shift_path(path: ShiftPath, problem: ShiftProblem) -> ShiftPath:
     """Least squares without the shifted rows, at every knot; see `ShiftPath.refit`."""
     design = problem.design
-    coords, rss = [], []
+    coords, rss, sizes = [], [], []
     last = None
+    weights = np.ones(path.n_rows) if design.weight is None else design.weight
     for knot in path.knots:
         kept = ~path.outliers(knot)
         if last is None or (kept != last).any():
             coords.append(design.least_squares(kept))
             squares = design.norms(coords[-1])[kept] ** 2
-            weight = 1.0 if design.weight is None else design.weight[kept]
-            rss.append(np.sum(weight * squares))
+            rss.append(weights[kept] @ squares)
         else:
             coords.append(coords[-1])
             rss.append(rss[-1])
+        sizes.append(weights[~kept].sum())
         last = kept
     coefs, intercepts = _coefs(problem, np.array(coords))
     return dataclasses.replace(
@@ -258,7 +265,10 @@ def refit_shift_path(path: ShiftPath, problem: ShiftProblem) -> ShiftPath:
         interpolation="constant",
         method=f"{path.method}+refit",
         deviance=np.array(rss),
+        df=(path.rank + np.array(sizes)) * problem.n_outputs,
         df_kind="approximate",
+        size=np.round(sizes).astype(np.int64),
+        info=path.info | {"n_shifted": np.array(sizes)},
         shift_parts=None,
     )
 
@@ -319,7 +329,7 @@ def as_shift_path(problem, trace, method, info, exact_df=False):
         status=trace.status,
         message=trace.message,
         n_iter=trace.n_iter,
-        info=trace.info | info,
+        info={"n_shifted": trace.n_shifted} | trace.info | info,
         deviance=trace.rss,
         size=np.round(trace.n_shifted).astype(np.int64),
         row_events=events,

@@ -42,15 +42,19 @@ def verify_shift_path(path: ShiftPath, problem: ShiftProblem) -> pd.DataFrame:
         ``set_violation``
             By how much a row is on the wrong side, relative to the largest threshold:
             "l1", "hard": a shifted residual below its threshold, or another one above.
-            "iss": residual of a shifted row of the wrong sign.
+            "iss": residual of a shifted row of the wrong sign. NaN for "lbi".
         ``dual_violation``
-            "iss": by how much ``z``, the integral of the residuals less the shifts, is
+            For "iss": by how much ``z``, the integral of the residuals less the shifts, is
             beyond its factor, or not at it for a shifted row. NaN for others.
 
     Raises
     ------
     ValueError
         If `path` does not belong to `problem`.
+
+    Notes
+    -----
+    X is used as one dense float64 array.
     """
     import pandas as pd
 
@@ -96,6 +100,12 @@ class _Check:
         coefs = self.path.coefs[k].reshape(-1, self.X.shape[1])
         return self.Y - self.X @ coefs.T - np.reshape(self.path.intercepts[k], (1, -1))
 
+    def limit(self, threshold):
+        """Thresholds of all rows, infinite ones also at 0."""
+        return np.where(np.isinf(self.factor), np.inf, threshold) * np.where(
+            np.isinf(self.factor), 1.0, self.factor
+        )
+
     def knot(self, k: int) -> dict[str, Any]:
         path, knot = self.path, float(self.path.knots[k])
         residual = self._residual(k)
@@ -105,26 +115,26 @@ class _Check:
         left = residual.copy()
         wrong = dual = np.nan
         if path.method == "l1":
-            limit = knot * self.factor
+            limit = self.limit(knot)
             over = length > limit
             left[over] *= (limit[over] / length[over])[:, None]
-            wrong = np.max(np.where(mask, limit - length, length - limit), initial=0.0)
+            wrong = np.where(mask, limit - length, length - limit).max()
         elif path.method == "hard" or path.method.endswith("+refit"):
             left[mask] = 0.0
             if path.method == "hard":
-                limit = knot * self.factor
+                limit = self.limit(knot)
                 wrong = np.where(mask, limit - length, length - limit).max()
         elif path.method == "iss":
             sign = np.sign(self._dual_at(k))
             along = sign * residual[:, 0]
-            wrong = np.max(-along[mask], initial=0.0)
+            wrong = -along[mask].min(initial=0.0)
             left[mask, 0] = 0.0
             dual = self._dual_violation(mask)
         else:
             left -= path._shift_at(knot).reshape(residual.shape)
         gradient = self.columns.T @ (self.weight[:, None] * left)
         found["gradient"] = np.abs(gradient).max() / self.unit
-        found["set_violation"] = max(wrong, 0.0) / self.largest
+        found["set_violation"] = np.maximum(wrong, 0.0) / self.largest  # NaN stays
         found["dual_violation"] = dual
         return found
 

@@ -116,15 +116,75 @@ def test_intervals_are_those_of_the_kept_rows_corrected_for_the_cut(selector):
     np.testing.assert_allclose(np.sqrt(np.diagonal(model.coef_cov_)), error[1:])
 
 
-def test_without_a_threshold_the_cut_is_at_the_edge_of_the_kept_rows():
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("n", [15, 30, 100])
+def test_intervals_of_clean_rows_are_those_of_least_squares(method, n):
+    """Where nothing was rejected, a cut has removed next to nothing."""
+    X, y = make(n=n, n_outliers=0)
+    for selector in ("auto", "gap"):
+        model = OutlierRegression(method, selector=selector).fit(X, y)
+        if model.outliers_.any():
+            continue
+        A = np.column_stack([np.ones(n), X])
+        left = y - A @ np.linalg.lstsq(A, y, rcond=None)[0]
+        cov = left @ left / (n - 4) * np.linalg.inv(A.T @ A)
+        ratio = model.conf_int()["standard_error"][:3] / np.sqrt(np.diag(cov))[1:]
+        highest = 1.0 if selector == "gap" else 1.15  # 2.5 standard deviations
+        assert (ratio > 1 - 1e-9).all()
+        assert (ratio < highest + 1e-9).all()
+
+
+def test_without_a_threshold_the_cut_is_that_of_the_rule():
     X, y = make(n=400, n_outliers=20)
     model = OutlierRegression("iss").fit(X, y)
-    residual = (y - model.predict(X))[~model.outliers_]
-    k = np.abs(residual).max() / model.scale_
+    k = 2.5 * model.selection_.quantities["scale"] / model.scale_
     share = 2 * stats.norm.cdf(k) - 1
     left = 1 - 2 * k * stats.norm.pdf(k) / share
+    residual = (y - model.predict(X))[~model.outliers_]
     raw = np.sum(residual**2) / (len(residual) - 4)
     np.testing.assert_allclose(model.scale_**2 * left, raw, rtol=1e-9)
+
+
+def test_a_level_that_only_outliers_have():
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.normal(size=40), np.arange(40) < 2])
+    y = X[:, 0] + rng.normal(size=40)
+    y[:2] = [100.0, -100.0]
+    with pytest.raises(ValueError, match="2 rows are flagged, and some feature varies"):
+        OutlierRegression("l1").fit(X, y)
+    model = OutlierRegression("l1", refit=False).fit(X, y)
+    assert np.flatnonzero(model.outliers_).tolist() == [0, 1]
+    assert np.isnan(model.scale_)
+    OutlierRegression("hard").fit(X, y)
+
+
+def test_standardized_residuals_judge_new_rows():
+    X, y = make()
+    model = OutlierRegression().fit(X, y)
+    found = model.standardized_residuals(X, y)
+    np.testing.assert_allclose(found * model.scale_, y - model.predict(X))
+    cut = model.selection_.knot / model.scale_
+    np.testing.assert_array_equal(np.abs(found) > cut, model.outliers_)
+
+
+def test_inference_has_contrasts():
+    X, y = make()
+    model = OutlierRegression().fit(X, y)
+    value, error = model.inference().contrast([1.0, -1.0, 0.0])
+    cov = model.coef_cov_
+    np.testing.assert_allclose(value, model.coef_[0] - model.coef_[1])
+    np.testing.assert_allclose(error**2, cov[0, 0] + cov[1, 1] - 2 * cov[0, 1])
+    with pytest.raises(ValueError, match="level"):
+        model.conf_int(95)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_shifts_without_refit_read_x_as_it_is(dtype):
+    X, y = make()
+    X = sp.csr_array(X.astype(dtype))
+    model = OutlierRegression("l1", refit=False).fit(X, y)
+    dense = OutlierRegression("l1", refit=False).fit(X.toarray(), y)
+    np.testing.assert_allclose(model.gamma_, dense.gamma_, atol=1e-6)
 
 
 def test_outliers_of_huge_leverage_cost_no_digits():
