@@ -724,12 +724,6 @@ def test_reprs():
 # ----------------------------------------------------------------------------- plot
 
 
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
-
-
 def test_plot_draws_the_path_and_returns_the_axes():
     # What is drawn is tested in tests/plotting.
     path = make_path()

@@ -292,8 +292,9 @@ class OutlierRegression(BaseShiftRegressor):
         ``sqrt(A / (A - J))``, ``A = 2 Phi(k) - 1``, ``J = 2 k phi(k)``. k is the
         threshold over the standard deviation of the rows that are kept (so corrected),
         whatever scale the threshold came from: outliers enlarge those. Rules that look
-        for the threshold ("gap", "bic", "cv") and flag nobody have cut nothing. Outliers
-        too small to be found, and the choice of the rule, are not accounted for.
+        for the threshold ("gap", "bic", "cv") and flag nobody have cut nothing.
+        Outliers too small to be found, and the choice of the rule, are not accounted
+        for.
         """
         return self.inference(level).to_frame()
 

@@ -1,6 +1,5 @@
 """Paths to draw: traced ones, and one made by hand for several classes."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -9,12 +8,6 @@ from sparselbi.losses import get_loss
 from sparselbi.selection import with_statistics
 from tests.common import make_data
 from tests.plotting.common import make_path, many_coefs
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 @pytest.fixture(scope="session")
