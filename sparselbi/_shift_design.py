@@ -24,6 +24,10 @@ class SingularFit(ValueError):
     """Some rows do not determine a least-squares fit."""
 
 
+class TooWide(ValueError):
+    """A matrix of all pairs of coordinates would be too large."""
+
+
 class Design:
     """Rows z_i and targets Y_i of ``Y_i = z_i coords + shift_i + noise``.
 
@@ -79,8 +83,22 @@ class Design:
         raise NotImplementedError
 
     def solve(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return ``(Z'WZ)^-1 scores``, (n_coords, n_outputs)."""
+        """Return ``(Z'WZ)^-1 scores``, of any number of columns."""
         raise NotImplementedError
+
+    def gram(self) -> NDArray[np.float64]:
+        """Return ``Z'WZ``, (n_coords, n_coords)."""
+        return np.asarray(linalg.inv(self.inverse_gram()))
+
+    def inverse_gram(self) -> NDArray[np.float64]:
+        """Return ``(Z'WZ)^-1``, (n_coords, n_coords): what covariances are made of.
+
+        Raises
+        ------
+        TooWide
+            If the design has no room for a matrix of that size.
+        """
+        return self.solve(np.eye(self.n_coords))
 
     def least_squares(
         self, kept: NDArray[np.bool_] | None = None
@@ -199,6 +217,12 @@ class DenseDesign(Design):
     def solve(self, scores):
         return np.array(scores)
 
+    def gram(self):
+        return np.eye(self.n_coords)
+
+    def inverse_gram(self):
+        return np.eye(self.n_coords)
+
     def least_squares(self, kept=None):
         if kept is None:
             return self._fit.copy()
@@ -267,6 +291,16 @@ class DenseDesign(Design):
         if self.weight is None:
             return rows
         return rows * self.weight[index, None]
+
+
+def row_limits(
+    threshold: float, row_factor: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return ``threshold * row_factor``; infinite factors stay so, at 0 too."""
+    limits = np.full(row_factor.shape, np.inf)
+    finite = np.isfinite(row_factor)
+    with np.errstate(over="ignore"):
+        return np.multiply(threshold, row_factor, out=limits, where=finite)
 
 
 def row_norms(R: NDArray[Any]) -> NDArray[Any]:

@@ -13,7 +13,7 @@ from scipy.linalg import lapack
 from ._row_basis import _release, first_not_finite
 from ._row_sums import _blas as blas_threads
 from ._row_sums import advise, block_sums, merged, n_blas_threads
-from ._shift_design import Design, SingularFit
+from ._shift_design import Design, SingularFit, TooWide
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,6 +30,10 @@ _GRAM_ROWS = 1 << 14
 # Sparse designs with more columns are solved by conjugate gradients: their inner
 # products would be a dense matrix of 200 MB and more.
 _DENSE_GRAM = 5000
+# Of those, only so many coordinates have a matrix of inner products.
+_MOST_COORDS = 5000
+# Systems that are solved by conjugate gradients at a time.
+_SYSTEMS = 32
 # Means above so many standard deviations are taken off the rows before products.
 _LARGE_MEAN = 8.0
 # A column is constant if what is left after centring is rounding of its numbers.
@@ -82,7 +86,7 @@ class StreamedDesign(Design):
     A sparse X with more than 5000 columns has its inner products only as an operator:
     coordinates are scaled columns, `solve` takes conjugate gradients, `n_coords` counts
     the columns that are not constant (linear dependencies are not searched for), and
-    `leverages` cannot be had.
+    `leverages` cannot be had, nor `gram` of more than 5000 coordinates.
     """
 
     dense = False
@@ -313,7 +317,11 @@ class StreamedDesign(Design):
     # -- passes over the rows --------------------------------------------------------
 
     def sweep(self, work, coords, directions=None):
-        c, lead = self.n_outputs, self._intercept
+        return self._sweep(work, coords, directions, self.n_outputs)
+
+    def _sweep(self, work, coords, directions, width):
+        """`sweep` with work that returns so many columns."""
+        lead = self._intercept
         columns = coords if directions is None else np.hstack([coords, directions])
         coefs = self._map @ columns[lead:]
         constant = -(self._offset @ coefs)
@@ -323,20 +331,22 @@ class StreamedDesign(Design):
 
         def visit_some(blocks):
             with np.errstate(over="ignore", invalid="ignore"):  # of this thread
-                return self._visit(blocks, work, coefs, constant, directions is None)
+                return self._visit(
+                    blocks, work, coefs, constant, directions is None, width
+                )
 
         moments, sums = zip(*self._share(visit_some), strict=True)
         moment, total = sum(moments), sum(sums)
-        scores = np.empty((self.n_coords, c))
+        scores = np.empty((self.n_coords, width))
         scores[lead:] = self._map.T @ (moment - np.outer(self._offset, total))
         if lead:
             scores[0] = total / np.sqrt(self.total_weight)
         return scores
 
-    def _visit(self, blocks, work, coefs, constant, alone):
+    def _visit(self, blocks, work, coefs, constant, alone, width):
         """Sums of ``x_i w_i P_i'`` and ``w_i P_i`` over some blocks."""
         c = self.n_outputs
-        moment, total = np.zeros((self._width, c)), np.zeros(c)
+        moment, total = np.zeros((self._width, width)), np.zeros(width)
         buffer, unreleased = np.empty(0, self._dtype), 0
         constant = constant.astype(self._dtype)
         for k, local, rows in blocks:
@@ -417,7 +427,40 @@ class StreamedDesign(Design):
     def solve(self, scores):
         if self.way == "gram":
             return np.array(scores)
-        return self._conjugate_gradients(scores, None)
+        return self._conjugate_gradients(scores)
+
+    def _product(self, directions, mask=None):
+        """``Z'W Z directions`` over the rows in a mask (None: all)."""
+
+        def work(rows, R, D):
+            return D if mask is None else D * mask[rows, None]
+
+        zero = np.zeros((self.n_coords, self.n_outputs))
+        return self._sweep(work, zero, directions, directions.shape[1])
+
+    def gram(self):
+        if self.way == "gram":
+            return np.eye(self.n_coords)
+        if self.n_coords > _MOST_COORDS:
+            raise TooWide(
+                f"a sparse X with {self.n_coords} coefficients (more than "
+                f"{_MOST_COORDS}) has no standard errors and no deleted residuals: "
+                "they would need a dense matrix of that size. Use fewer features, or "
+                "what needs the fit alone."
+            )
+        columns = np.eye(self.n_coords)
+        parts = [
+            self._product(columns[:, k : k + _SYSTEMS])
+            for k in range(0, self.n_coords, _SYSTEMS)
+        ]
+        return np.hstack(parts)
+
+    def inverse_gram(self):
+        gram = self.gram()
+        if self.way == "gram":
+            return gram
+        # Of dependent columns the pseudoinverse, which gives the same variances.
+        return linalg.pinvh(gram, rtol=_DETERMINED)
 
     def least_squares(self, kept=None):
         if kept is None:
@@ -486,18 +529,18 @@ class StreamedDesign(Design):
             gram[0, 1:] = gram[1:, 0] = self._map.T @ first / root
         return gram
 
-    def _conjugate_gradients(self, scores, mask):
-        """Solve with the Gram of the (masked) rows, all columns at once."""
-
-        def work(rows, R, D):
-            return D if mask is None else D * mask[rows, None]
-
+    def _conjugate_gradients(self, scores, mask=None):
+        """Solve with the Gram of the (masked) rows, some columns at once."""
+        scores = np.asarray(scores, dtype=np.float64)
+        if scores.shape[1] > max(_SYSTEMS, self.n_outputs):
+            parts = np.split(scores, range(_SYSTEMS, scores.shape[1], _SYSTEMS), axis=1)
+            return np.hstack([self._conjugate_gradients(s, mask) for s in parts])
         solution, residual = np.zeros_like(scores), scores.copy()
-        zero, direction = np.zeros_like(scores), residual.copy()
+        direction = residual.copy()
         squares = _squares(residual)
         goal = _CG_TOLERANCE**2 * squares
         for _ in range(_MAX_CG):
-            image = self.sweep(work, zero, direction)
+            image = self._product(direction, mask)
             curvature = np.einsum("ij,ij->j", direction, image)
             # Where columns depend on each other, rounding is all that is left.
             going = (squares > goal) & (curvature > _FLAT * _squares(direction))

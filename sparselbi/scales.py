@@ -25,7 +25,9 @@ __all__ = [
     "huber_tuning",
     "mad_scale",
     "proposal2_scale",
+    "radial_cut",
     "s_scale",
+    "truncated_variance",
 ]
 
 # Newton's iteration for the logarithm of the S-scale ends at this step.
@@ -270,6 +272,33 @@ def huber_tuning(efficiency: float = 0.95, n_outputs: int = 1) -> float:
     return optimize.brentq(
         lambda k: huber_efficiency(k, n_outputs) - efficiency, 1e-9, high, xtol=1e-14
     )
+
+
+def radial_cut(cut: float, n_outputs: int = 1) -> float:
+    """Return the length that a normal vector exceeds as rarely as a number its cut.
+
+    The quantile of chi with c degrees of freedom that is exceeded at the rate ``P(|N(0,
+    1)| > cut)``; the cut itself for one response.
+    """
+    _check_outputs(n_outputs)
+    if n_outputs == 1:
+        return float(cut)
+    rate = special.erfc(cut / math.sqrt(2))
+    return math.sqrt(2 * special.gammainccinv(n_outputs / 2, rate))
+
+
+def truncated_variance(cut: ArrayLike, n_outputs: int = 1) -> NDArray[np.float64]:
+    """Return the variance of standard normal numbers whose length is at most `cut`.
+
+    Of each of the c independent numbers: ``F_{c+2}(k^2) / F_c(k^2)`` with the
+    distribution functions of chi-squared; ``(A - J) / A`` with ``A = P(|N(0, 1)| <=
+    k)`` and ``J = 2 k phi(k)`` for one.
+    """
+    squares = np.square(np.asarray(cut, dtype=np.float64))
+    small = squares < 1e-8  # uniform in the ball
+    safe = np.where(small, 1.0, squares)
+    ratio = special.chdtr(n_outputs + 2, safe) / special.chdtr(n_outputs, safe)
+    return np.where(small, squares / (n_outputs + 2), ratio)
 
 
 @functools.lru_cache(maxsize=256)

@@ -257,7 +257,9 @@ class ShiftPath(RegularizationPath):
             shift[:] = self._shift_at(knot).reshape(shift.shape)
         elif self.method == "l1":
             length = np.linalg.norm(columns[mask], axis=1)
-            factor = 1.0 if self.row_factor is None else self.row_factor[mask]
+            factor = np.ones(len(length))
+            if self.row_factor is not None:
+                factor = self.row_factor[mask]  # finite: these rows are shifted
             kept = np.maximum(1 - knot * factor / np.maximum(length, 1e-300), 0.0)
             shift[mask] = kept[:, None] * columns[mask]
         else:

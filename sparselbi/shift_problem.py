@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from ._row_basis import as_rows, as_targets
-from ._shift_design import DenseDesign
+from ._shift_design import DenseDesign, row_limits
 from ._shift_stream import StreamedDesign
 from .problem import check_weight
 
@@ -25,6 +25,8 @@ __all__ = ["ShiftProblem"]
 _IN_MEMORY = 4e6
 _IN_MEMORY_EXACT = 2e7
 EXACT_ROWS = 50_000
+# Rows that are multiplied at a time.
+_ROWS = 1 << 14
 # A row of leverage 1 up to rounding explains itself.
 _ALONE = 1e-10
 
@@ -185,6 +187,13 @@ class ShiftProblem:
         single[used] = self.leverage[used] / self.sample_weight[used]
         return single
 
+    def limits(self, threshold: float) -> NDArray[np.float64]:
+        """Length beyond which the residual of each row is shifted, (n_samples,).
+
+        ``threshold * row_factor``; infinite factors stay infinite, also at threshold 0.
+        """
+        return row_limits(threshold, self.row_factor)
+
     def arrays(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """X (n_samples, n_features) and Y (n_samples, n_outputs), dense copies."""
         parts = self._X if isinstance(self._X, tuple) else (self._X,)
@@ -193,6 +202,26 @@ class ShiftProblem:
         if self.classes is not None:
             return X, np.eye(self.n_outputs)[self._targets[:, 0]]
         return X, self._targets.astype(np.float64)
+
+    def residuals(self, coef: Any, intercept: Any) -> NDArray[np.float64]:
+        """Residuals of a fit, of shape (n_samples,) or (n_samples, n_outputs).
+
+        X is read in blocks of rows and multiplied in float64.
+        """
+        coef = np.atleast_2d(coef)
+        parts = self._X if isinstance(self._X, tuple) else (self._X,)
+        out = np.empty((self.n_samples, self.n_outputs))
+        start = 0
+        for part in parts:
+            for first in range(0, part.shape[0], _ROWS):
+                block = part[first : first + _ROWS]
+                rows = slice(start + first, start + first + block.shape[0])
+                targets = self._targets[rows]
+                if self.classes is not None:
+                    targets = np.eye(self.n_outputs)[targets[:, 0]]
+                out[rows] = targets - (block @ coef.T + intercept)
+            start += part.shape[0]
+        return out[:, 0] if self.one_response else out
 
     def subset(self, rows: Any) -> ShiftProblem:
         """The same question about some of the rows."""

@@ -16,7 +16,14 @@ LAYERS = (
     *("_path_checks", "_path_interpolation", "_path_io", "_path_views", "path"),
     *("split_path", "scales", "_shift_design", "_shift_stream"),
     *("_comparison_graph", "_graph_design"),
-    *("shift_problem", "shift_path", "hodge", "win_proportions", "vote_noise"),
+    *(
+        "shift_problem",
+        "shift_path",
+        "_shift_checks",
+        "hodge",
+        "win_proportions",
+        "vote_noise",
+    ),
     *("solvers", "selection", "estimators", "datasets", "plotting", "l2o", "torch"),
 )
 SIDE = {"datasets", "plotting", "l2o", "torch"}

@@ -70,6 +70,19 @@ def test_rows_that_do_not_determine_the_fit():
         ShiftProblem(X, y).design.least_squares(kept)
 
 
+def test_limits():
+    X, y, _ = make(n=20)
+    factor = np.linspace(0.5, 2, 20)
+    factor[[3, 4]] = np.inf
+    problem = ShiftProblem(X, y, row_factor=factor)
+    finite = np.isfinite(factor)
+    for threshold in (0.0, 1.5, 1e308, np.inf):
+        limits = problem.limits(threshold)
+        assert np.isinf(limits[~finite]).all()
+        with np.errstate(over="ignore"):
+            np.testing.assert_array_equal(limits[finite], threshold * factor[finite])
+
+
 def test_leverages():
     X, y, w = make(weights=True)
     problem = ShiftProblem(X, y, sample_weight=w)

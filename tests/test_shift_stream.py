@@ -6,10 +6,14 @@ import tracemalloc
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.base import clone
 
+from sparselbi import HuberRegression, OutlierRegression, ShiftProblem, shift_problem
 from sparselbi import _shift_stream as module
-from sparselbi._shift_design import DenseDesign, SingularFit
+from sparselbi._shift_design import DenseDesign, SingularFit, TooWide
 from sparselbi._shift_stream import StreamedDesign
+from sparselbi.selection import ScaleCut
+from sparselbi.solvers import huber_path, shift_lbi_path
 
 N, P, C = 260, 6, 3
 
@@ -146,6 +150,89 @@ def test_conjugate_gradients_are_the_dense_design(small_blocks, monkeypatch):
         assert_same(found, dense.to_coefs(dense.least_squares(mask)), 1e-9)
     with pytest.raises(ValueError, match="leverages of a sparse X"):
         design.leverages()
+
+
+@pytest.mark.parametrize("way", ["gram", "cg"])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_systems_of_any_number_of_columns(small_blocks, monkeypatch, way, weighted):
+    X, Y, rng = make()
+    if way == "cg":
+        monkeypatch.setattr(module, "_DENSE_GRAM", 3)
+    monkeypatch.setattr(module, "_SYSTEMS", 5)
+    weight = rng.uniform(0, 2, N) if weighted else None
+    design = StreamedDesign(sp.csr_array(X), Y, weight, True)
+    assert design.way == way
+    Z, _ = design.take(np.arange(N))
+    gram = Z.T @ (Z if weight is None else weight[:, None] * Z)
+    np.testing.assert_allclose(design.gram(), gram, atol=1e-12)
+    np.testing.assert_allclose(design.inverse_gram() @ gram, np.eye(P + 1), atol=1e-9)
+    for width in (1, 2, C, 5, 6, 13):
+        scores = rng.standard_normal((P + 1, width))
+        found = design.solve(scores)
+        np.testing.assert_allclose(gram @ found, scores, atol=1e-9)
+    np.testing.assert_allclose(
+        design.solve(np.eye(P + 1)), design.inverse_gram(), atol=1e-9
+    )
+
+
+def test_variances_of_dependent_columns(small_blocks, monkeypatch):
+    X, Y, rng = make()
+    X = np.column_stack([X, X[:, 0] - 2 * X[:, 1]])
+    weight = rng.uniform(0.5, 2, N)
+    expected = DenseDesign(X, Y, weight, True).leverages()
+    monkeypatch.setattr(module, "_DENSE_GRAM", 3)
+    design = StreamedDesign(sp.csr_array(X), Y, weight, True)
+    assert design.n_coords == P + 2
+    Z, _ = design.take(np.arange(N))
+    found = weight * np.einsum("ij,jk,ik->i", Z, design.inverse_gram(), Z)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def wide_problem(monkeypatch, X, y, **options):
+    monkeypatch.setattr(module, "_DENSE_GRAM", 3)
+    monkeypatch.setattr(shift_problem, "_IN_MEMORY_EXACT", 0)
+    problem = ShiftProblem(sp.csr_array(X), y, **options)
+    assert problem.design.way == "cg"
+    return problem
+
+
+def test_wide_designs_from_end_to_end(small_blocks, monkeypatch):
+    X, Y, rng = make()
+    y = Y[:, 0]
+    y[:20] += 15
+    weight = rng.integers(1, 3, N).astype(float)
+    models = (
+        HuberRegression(),
+        HuberRegression(scale="s"),
+        OutlierRegression(),
+        OutlierRegression("l1", selector=ScaleCut(3, "clean")),
+    )
+    dense = [clone(model).fit(X, y, weight) for model in models]
+    wide_problem(monkeypatch, X, y)
+    for model, expected in zip(models, dense, strict=True):
+        model.fit(sp.csr_array(X), y, weight)
+        np.testing.assert_array_equal(model.outliers_, expected.outliers_)
+        np.testing.assert_allclose(model.coef_, expected.coef_, atol=1e-4)
+        np.testing.assert_allclose(
+            model.conf_int(), expected.conf_int(), rtol=1e-3, atol=1e-3
+        )
+
+
+def test_what_wide_designs_cannot_do(small_blocks, monkeypatch):
+    X, Y, _ = make()
+    problem = wide_problem(monkeypatch, X, Y)
+    monkeypatch.setattr(module, "_MOST_COORDS", P)
+    for call in (problem.design.gram, problem.design.inverse_gram):
+        with pytest.raises(TooWide, match=f"{P + 1} coefficients .* standard errors"):
+            call()
+    assert huber_path(problem).info["gap"].max() <= 1e-6
+    with pytest.raises(ValueError, match="row_factor=None"):
+        ShiftProblem(sp.csr_array(X), Y, row_factor="leverage")
+    swept = []
+    monkeypatch.setattr(StreamedDesign, "_sweep", lambda *args: swept.append(args))
+    with pytest.raises(ValueError, match=r"LBI solves .* use huber_path"):
+        shift_lbi_path(problem)
+    assert not swept  # no work before that
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

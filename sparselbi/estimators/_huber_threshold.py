@@ -59,8 +59,10 @@ class HuberThreshold:
             scale = 0.0
             if not fits.perfect:
                 scale = scale_of_cut(point.rss, threshold, problem.df, c)
-            k = threshold / scale if scale > 0 else np.inf
-            efficiency = huber_efficiency(k, c) if 0 < k < np.inf else float(k > 0)
+            k = np.inf if scale == 0 else threshold / scale
+            efficiency = k if np.isnan(k) else 1.0
+            if 0 < k < np.inf:
+                efficiency = huber_efficiency(k, c)
         else:
             rule, efficiency = self.scale, float(self.efficiency)
             k = huber_tuning(efficiency, c)
@@ -72,6 +74,12 @@ class HuberThreshold:
         message = ""
         if fits.perfect:
             message = "Least squares leaves no residuals: the scale is 0."
+        elif np.isnan(scale):
+            message = (
+                f"Nearly all rows are beyond the threshold {threshold:.6g}: residuals "
+                "that are cut there tell nothing about the scale. Give a larger "
+                "threshold, or an efficiency in its place."
+            )
         elif threshold == 0:
             message = (
                 "So many rows are fitted exactly that the scale is 0: the coefficients "
@@ -109,13 +117,13 @@ def scale_of_cut(rss: float, threshold: float, df: float, n_outputs: int) -> flo
     """Scale of normal noise that has these squares, if it is cut at the threshold.
 
     The solution of ``scale^2 E min(chi2_c, (threshold / scale)^2) = rss / df``;
-    infinite if nearly all rows are beyond the threshold.
+    NaN if so many rows are beyond the threshold that there is none.
     """
     share = rss / df / threshold**2
     if share <= 0:
         return 0.0
     if share >= 1:
-        return np.inf
+        return np.nan
 
     def excess(log_k):
         k = np.exp(log_k)
@@ -159,7 +167,7 @@ class HuberFits:
         self.exact = path.info["route"] == "exact" and design.dense
         self._rows = HuberRows(design, problem.row_factor)
         single = self._rows.precision > 1e-10
-        self._solver = HuberSolver(self._rows, _GAP_SINGLE if single else _GAP, True)
+        self._solver = HuberSolver(self._rows, _GAP_SINGLE if single else _GAP)
         self._same = _SAME if self.exact else _SAME_ITERATED
         self._same = max(self._same, 10 * self._rows.precision)
         self._top = self._rows.evaluate(design.least_squares(), np.inf)

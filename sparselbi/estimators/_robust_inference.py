@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import linalg, optimize, special
+from scipy import linalg, optimize
 
-from .._shift_design import SingularFit, row_norms
+from .._shift_design import SingularFit, row_limits, row_norms
+from ..scales import truncated_variance
 from ._coefficient_inference import CoefficientInference, check_level, inference
 
 if TYPE_CHECKING:
@@ -130,19 +131,6 @@ def rejection_inference(
             "n_kept": total,
         },
     )
-
-
-def truncated_variance(cut: ArrayLike, n_outputs: int = 1) -> NDArray[np.float64]:
-    """Variance of standard normal numbers whose length is at most `cut`.
-
-    Of each of the `n_outputs` independent numbers: ``F_{c+2}(k^2) / F_c(k^2)`` with the
-    distribution functions of chi-squared, ``(A - J) / A`` for one.
-    """
-    squares = np.square(np.asarray(cut, dtype=np.float64))
-    small = squares < 1e-8  # uniform in the ball
-    safe = np.where(small, 1.0, squares)
-    ratio = special.chdtr(n_outputs + 2, safe) / special.chdtr(n_outputs, safe)
-    return np.where(small, squares / (n_outputs + 2), ratio)
 
 
 def cut_of_threshold(mean_square: float, threshold: float, n_outputs: int = 1) -> float:
@@ -272,7 +260,7 @@ def _alike(problem, coords, threshold, info):
     def work(rows, R, D):
         R = R.astype(np.float64)
         w = _weights(design, rows)
-        length, limit = row_norms(R), _limits(problem, threshold, rows)
+        length, limit = row_norms(R), row_limits(threshold, problem.row_factor[rows])
         inside = length <= limit
         psi = R * _shrink(length, limit)[:, None]
         total = w[inside].sum()
@@ -304,7 +292,7 @@ def _alike(problem, coords, threshold, info):
     covariance = K @ back @ (spread / _positive(problem.df)) @ back @ K.T
     info["correction"] = float(K[0, 0]) if problem.one_response else K
     info["mean_derivative"] = float(slope[0, 0]) if problem.one_response else slope
-    return design.solve(np.eye(r)), covariance
+    return design.inverse_gram(), covariance
 
 
 def _sandwich(problem, coords, threshold, labels, info):
@@ -328,7 +316,7 @@ def _sandwich(problem, coords, threshold, labels, info):
         Z, Y = design.take(some)
         w = weight[some]
         R = Y - Z @ coords
-        length, limit = row_norms(R), _limits(problem, threshold, some)
+        length, limit = row_norms(R), row_limits(threshold, problem.row_factor[some])
         far = length > limit
         psi = R * _shrink(length, limit)[:, None]
         slope = np.where(far, _shrink(length, limit) if c > 1 else 0.0, 1.0)
@@ -399,11 +387,6 @@ def _weights(design, rows=slice(None)):
 def _positive(df):
     """NaN if no degree of freedom is left, and there are no standard errors."""
     return df if df > 1e-9 else np.nan
-
-
-def _limits(problem, threshold, rows):
-    factor = problem.row_factor[rows]
-    return np.where(np.isinf(factor), np.inf, threshold * np.fmin(factor, 1e300))
 
 
 def _shrink(length, limit):

@@ -4,11 +4,11 @@ import copy
 import dataclasses
 import warnings
 
-import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..shift_problem import ShiftProblem
+from ..solvers._hard_knot import with_hard_knot
 from .base import _X_RULES
 
 
@@ -116,6 +116,10 @@ class BaseShiftRegressor(RegressorMixin, BaseEstimator):
 
     def _choose(self, rule, path, problem):
         selection = rule.select(path, problem)
+        if path.method == "hard":  # the chosen threshold becomes a knot of its own
+            longer = with_hard_knot(path, problem, selection.knot)
+            if longer is not path:
+                path, selection = longer, rule.select(longer, problem)
         if selection.fallback:
             warnings.warn(selection.message, UserWarning, stacklevel=3)
         self._report(path, selection, problem)
@@ -132,15 +136,3 @@ class BaseShiftRegressor(RegressorMixin, BaseEstimator):
         tags.input_tags.sparse = True
         tags.target_tags.multi_output = True
         return tags
-
-
-def check_same_rows(path, problem):
-    """Raise ValueError unless the path can have been traced on these data."""
-    same = len(path.row_entry) == problem.n_samples
-    same &= np.isclose(path.n_samples, problem.total_weight, rtol=1e-9)
-    if not same:
-        raise ValueError(
-            f"the path was traced on {path.n_rows} rows (total weight "
-            f"{path.n_samples:g}), but these are {problem.n_samples} "
-            f"({problem.total_weight:g}); give the X, y and sample_weight of fit."
-        )

@@ -8,13 +8,14 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from .._path_checks import check_choice
+from .._shift_checks import check_same_rows
 from ..scales import huber_constant, huber_tuning
 from ..solvers._shift_trace import ShiftTrace
 from ..solvers.huber import huber_path
 from ..solvers.shift_paths import as_shift_path
 from ._huber_threshold import HuberFits, HuberThreshold
 from ._robust_inference import huber_inference
-from ._shift_base import BaseShiftRegressor, check_same_rows
+from ._shift_base import BaseShiftRegressor
 
 SCALES = ("proposal2", "mad", "s")
 # A residual so little beyond the threshold is on it.
@@ -46,7 +47,7 @@ class HuberRegression(BaseShiftRegressor):
         - "mad": 1.4826 times the median absolute residual of the fit itself. If several
           thresholds agree with their fits, the one met first from least squares.
         - "s": of a fast-S fit, the only one that outliers of high leverage cannot
-          inflate. The coefficients can still be bent by them.
+          inflate without bound. The coefficients can still be bent by them.
     fit_intercept : bool, default=True
     n_knots : int, default=50
         Of the path of large data or several outputs. Other paths have all events.
@@ -61,7 +62,8 @@ class HuberRegression(BaseShiftRegressor):
         In units of y; 0 after a perfect fit.
     scale_ : float
         In units of y. With `threshold` given: the standard deviation of normal noise
-        for which the residuals, cut there, have their sum of squares.
+        for which the residuals, cut there, have their sum of squares; NaN if nearly all
+        are beyond it.
     path_ : ShiftPath
         The fits at all thresholds, and where each row passes it.
     selection_ : Selection
@@ -74,9 +76,9 @@ class HuberRegression(BaseShiftRegressor):
         `OutlierRegression`.
     outlier_order_ : ndarray of int
         Rows in the order in which they pass the threshold, the largest first.
-    coef_cov_ : ndarray of shape (n_features, n_features)
+    coef_cov_ : ndarray of shape (n_features, n_features) or None
         Covariance of the coefficients, of each output if there are several; `conf_int`
-        with ``kind="huber"``.
+        with ``kind="huber"``. None where that says why it has none.
     n_iter_ : int
     n_features_in_, feature_names_in_
 
@@ -250,6 +252,8 @@ class HuberRegression(BaseShiftRegressor):
         """
         check_is_fitted(self)
         if kind == "huber" and X is None and clusters is None:
+            if self._inference is None:
+                raise ValueError(self._no_inference)
             return dataclasses.replace(self._inference, level=level)
         if X is None or y is None:
             raise ValueError(
@@ -323,19 +327,20 @@ class HuberRegression(BaseShiftRegressor):
         one = problem.one_response
         self.coef_ = coef[0] if one else coef
         self.intercept_ = float(intercept[0]) if one else intercept
-        length, limit = np.abs(point.residual), np.full(problem.n_samples, np.inf)
-        finite = np.isfinite(problem.row_factor)
-        limit[finite] = threshold * problem.row_factor[finite]
+        length, limit = np.abs(point.residual), problem.limits(threshold)
         rounding = np.sqrt(np.sum(problem.design.rounding**2))
         self.outliers_ = length > np.maximum(limit * (1 + _ON_IT), rounding)
         self.weights_ = np.ones(problem.n_samples)
         far = self.outliers_
         self.weights_[far] = limit[far] / length[far]
         self.outlier_order_ = path.outlier_order()
-        self._inference = dataclasses.replace(
-            huber_inference(problem, point.coords, threshold),
-            feature_names=path.feature_names,
-        )
+        self._inference = self.coef_cov_ = None
+        try:
+            found = huber_inference(problem, point.coords, threshold)
+        except ValueError as error:  # no spread, or too many coefficients
+            self._no_inference = str(error)
+            return
+        self._inference = dataclasses.replace(found, feature_names=path.feature_names)
         self.coef_cov_ = self._inference.coef_cov
 
 

@@ -8,11 +8,12 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from .._path_checks import check_choice
+from .._shift_checks import check_same_rows
 from .._shift_design import SingularFit
 from ..selection.outliers import OutlierCriterion, get_outlier_selector
 from ..solvers import hard_path, huber_path, shift_iss_path, shift_lbi_path
 from ._robust_inference import cut_of_threshold, rejection_inference
-from ._shift_base import BaseShiftRegressor, check_same_rows
+from ._shift_base import BaseShiftRegressor
 
 METHODS = ("hard", "iss", "lbi", "l1")
 
@@ -249,7 +250,8 @@ class OutlierRegression(BaseShiftRegressor):
         Returns
         -------
         OutlierRegression
-            Shares ``path_`` with this one, which does not change.
+            Shares ``path_`` with this one, which does not change; a "hard" path gets
+            the chosen threshold as one more knot.
 
         Raises
         ------

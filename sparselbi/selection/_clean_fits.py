@@ -48,8 +48,8 @@ class CleanFits:
         design = self.design = problem.design
         self.factor = problem.row_factor
         self.fitted = design.least_squares()
-        self.gram = np.linalg.inv(design.solve(np.eye(design.n_coords)))
-        self.gram = (self.gram + self.gram.T) / 2
+        gram = design.gram()
+        self.gram = (gram + gram.T) / 2
         self.full = np.diagonal(linalg.cholesky(self.gram, lower=True))
         self.score = np.zeros_like(self.fitted)
         self.mask = np.zeros(design.n_samples, dtype=bool)

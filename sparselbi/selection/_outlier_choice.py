@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._shift_checks import check_same_rows
 from .base import Selection
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 # Residuals below this fraction of the largest threshold are rounding.
 ROUNDING = 1e-11
+# Thresholds that differ by this fraction are the same.
+EQUAL = 1e-12
+# Scores, and gaps, that differ by this fraction are the same.
+SAME = 1e-9
 
 
 class Choice:
@@ -58,7 +63,7 @@ class Choice:
 
     def index_of(self, threshold: float) -> int:
         """The last knot that is reached at a threshold."""
-        reached = self.path.knots >= threshold * (1 - 1e-12)
+        reached = self.path.knots >= threshold * (1 - EQUAL)
         return max(int(np.count_nonzero(reached)) - 1, 0)
 
     def at_threshold(self, threshold: float, scale: float, rule: str) -> Selection:
@@ -94,7 +99,7 @@ class Choice:
         path = self.path
         index = self.index_of(threshold)
         near = path.knots[index]
-        if abs(near - threshold) <= 1e-12 * threshold:
+        if abs(near - threshold) <= EQUAL * threshold:
             threshold = near
         if path.interpolation == "constant" and threshold < near:
             self.add(threshold_of_fit=float(near))
@@ -114,8 +119,8 @@ class Choice:
 
 
 def best(scores: NDArray[np.float64], size: NDArray[np.float64]) -> int:
-    """Of the smallest scores, the first one with the fewest shifted rows."""
-    best = np.flatnonzero(scores == np.nanmin(scores))
+    """Of the smallest scores, but for rounding, the first with fewest shifted rows."""
+    best = np.flatnonzero(np.isclose(scores, np.nanmin(scores), rtol=SAME, atol=0))
     return int(best[np.argmin(size[best])])
 
 
@@ -156,11 +161,8 @@ def check(path: Any, problem: ShiftProblem | None) -> None:
             f"path is a {type(path).__name__}; rules about outliers need a ShiftPath, "
             "from huber_path, hard_path, shift_iss_path or shift_lbi_path."
         )
-    if problem is not None and problem.n_samples != path.n_rows:
-        raise ValueError(
-            f"problem has {problem.n_samples} rows, but the path was traced on "
-            f"{path.n_rows}."
-        )
+    if problem is not None:
+        check_same_rows(path, problem)
 
 
 def is_real(value: object) -> bool:

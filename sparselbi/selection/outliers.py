@@ -17,7 +17,9 @@ from scipy import special
 from .._path_checks import check_choice
 from ._clean_fits import BLOCK, squares
 from ._outlier_choice import (
+    EQUAL,
     ROUNDING,
+    SAME,
     Choice,
     best,
     check,
@@ -328,7 +330,8 @@ class EntryGap:
                 "The first row has more than half of the weight: no gap counts."
             )
             return choice.at_start(fallback=True)
-        k = int(np.argmax(gaps))
+        # On a geometric grid gaps are equal, but for rounding: the first one.
+        k = int(np.flatnonzero(gaps >= gaps.max() * (1 - SAME))[0])
         second = float(np.partition(gaps, -2)[-2]) if len(gaps) > 1 else 0.0
         reference = clean_gap(path.n_samples, n_outputs(path))
         choice.add(gap=float(gaps[k]), second_gap=second, reference_gap=reference)
@@ -351,7 +354,25 @@ class EntryGap:
             index = int(np.searchsorted(path.knots, ends)) - 1
             return choice.at_index(max(index, 0))
         floor = max(float(path.knots[-1]), ROUNDING * path.threshold_max)
-        return choice.at_value(math.sqrt(max(low, floor) * high))
+        middle = math.sqrt(max(low, floor) * high)
+        if path.interpolation == "constant":  # the same rows as in the middle
+            return choice.at_index(choice.index_of(middle))
+        return choice.at_value(middle)
+
+
+@dataclasses.dataclass(frozen=True)
+class GivenKnot(FixedKnot):
+    """A threshold or t; says which knot is read in its place."""
+
+    def select(self, path: Any, problem: Any = None) -> Selection:
+        check(path, problem)
+        selection = super().select(path)
+        near = float(path.knots[selection.index])
+        constant = path.interpolation == "constant" and path.knot_name != "t"
+        if constant and near > selection.knot * (1 + EQUAL):
+            known = selection.quantities | {"threshold_of_fit": near}
+            selection = dataclasses.replace(selection, quantities=known)
+        return selection
 
 
 def get_outlier_selector(
@@ -367,7 +388,7 @@ def get_outlier_selector(
         "hard" and "sigma" otherwise. A number is that threshold or t.
     method : {"hard", "iss", "lbi", "l1"}, default="hard"
     random_state
-        For the folds of "cv".
+        For the folds of "cv" and the S fits of "auto", "cut" and "sigma".
 
     Raises
     ------
@@ -383,7 +404,7 @@ def get_outlier_selector(
                 f"selector={spec!r} must be a nonnegative number to be a threshold or "
                 "a value of t."
             )
-        return FixedKnot(float(spec))
+        return GivenKnot(float(spec))
     if not isinstance(spec, type) and callable(getattr(spec, "select", None)):
         return spec
     raise ValueError(
@@ -393,18 +414,22 @@ def get_outlier_selector(
     )
 
 
-def _sigma(method: str = "hard", **_: Any) -> ScaleCut:
-    return ScaleCut(2.5, "proposal2" if method == "l1" else "clean")
+def _cut(random_state: Any = 0, **_: Any) -> ScaleCut:
+    return ScaleCut(3.0, "s", random_state)
 
 
-def _auto(method: str = "hard", **_: Any) -> ScaleCut:
-    return ScaleCut(3.0, "s") if method == "hard" else _sigma(method)
+def _sigma(method: str = "hard", random_state: Any = 0) -> ScaleCut:
+    return ScaleCut(2.5, "proposal2" if method == "l1" else "clean", random_state)
+
+
+def _auto(method: str = "hard", random_state: Any = 0) -> ScaleCut:
+    return _cut(random_state) if method == "hard" else _sigma(method, random_state)
 
 
 # Called with the arguments of `get_outlier_selector`, of which a rule uses its own.
 OUTLIER_SELECTORS: dict[str, Callable[..., Any]] = {
     "auto": _auto,
-    "cut": lambda **_: ScaleCut(3.0, "s"),
+    "cut": _cut,
     "sigma": _sigma,
     "bic": lambda **_: OutlierCriterion("bic"),
     "aic": lambda **_: OutlierCriterion("aic"),

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import special
 
 from .._path_checks import check_choice
 from .._shift_design import SingularFit
-from ..scales import huber_constant, mad_scale, proposal2_scale
+from ..scales import (
+    huber_constant,
+    mad_scale,
+    proposal2_scale,
+    radial_cut,
+    truncated_variance,
+)
 from ._clean_fits import CleanFits, masks, squares
 from ._outlier_choice import (
     ROUNDING,
@@ -64,9 +69,15 @@ class ScaleCut:
         All but "s" are those of the chosen point itself: ``threshold = cut * scale`` is
         an equation. On "hard" paths it is iterated from the S-scale, because there are
         solutions at which outliers are masked.
+    random_state : int, RandomState instance or None, default=0
+        For the subsamples of an S fit that is not on the path.
 
     Notes
     -----
+    A "hard" path has fits at its knots only. With the problem, the chosen threshold and
+    scales of its fit do not depend on them; ``quantities["threshold_of_fit"]`` is there
+    if the threshold is not a knot, and says which knot is read in its place.
+
     On "l1" paths Proposal 2 needs no data: the sum of squares that the path stores is
     that of Huber's psi, and between events it is linear in the squared threshold.
 
@@ -77,6 +88,7 @@ class ScaleCut:
 
     cut: float = 3.0
     scale: str = "s"
+    random_state: Any = 0
 
     def __post_init__(self) -> None:
         if not is_real(self.cut) or not 0 < self.cut < np.inf:
@@ -120,7 +132,7 @@ class ScaleCut:
         if path.knot_name == "t":
             return self._stop(choice, path, problem, radius)
         if self.scale == "s":
-            scale, rule = s_of(path, problem)
+            scale, rule = s_of(path, problem, self.random_state)
             return choice.at_threshold(radius * scale, scale, rule)
         if path.method != "l1":
             return self._iterate(choice, path, problem, radius)
@@ -183,26 +195,50 @@ class ScaleCut:
 
     def _iterate(self, choice, path, problem, radius):
         """Of a hard path: from the robust scale to one of the point itself."""
-        scale, _ = s_of(path, problem)
+        scale, start_rule = s_of(path, problem, self.random_state)
         choice.add(start_scale=scale)
-        seen: dict[int, float] = {}
-        while (index := choice.index_of(radius * scale)) not in seen:
-            if self.scale == "clean":
-                scale = self._stored(path, index, radius)
-            else:
-                data = needed(problem, self)
-                mask = path.outliers(float(path.knots[index]))
-                lengths = data.design.norms(CleanFits(data).without(mask))
-                scale = _scale_of(self.scale, lengths, mask, data, radius)
-            seen[index] = scale
-        if seen[index] != scale:
+        start, look = scale, self._look(choice, path, problem, radius)
+        seen: dict[Any, float] = {}  # scales of fits
+        try:
+            while (found := look(radius * scale))[0] not in seen:
+                fit, scale = found
+                seen[fit] = scale
+        except SingularFit:
             choice.note(
-                "The cut and the scale do not settle on this grid of thresholds; the "
-                "larger threshold of the cycle is reported."
+                f"The rows within the threshold {radius * scale:.6g} do not determine "
+                "the fit, so the cut is taken in units of the S-scale."
             )
-        scale = max(seen[index], scale)
+            return choice.at_threshold(radius * start, start, start_rule)
+        cycle = list(seen.values())[list(seen).index(found[0]) :]
+        if len(cycle) > 1:
+            choice.note(
+                "The cut and the scale do not settle; the larger threshold of the "
+                "cycle is reported."
+            )
+        scale = max(cycle)
         rule = f"{self._words()} at the chosen threshold, iterated from the S-scale"
         return choice.at_threshold(radius * scale, scale, rule)
+
+    def _look(self, choice, path, problem, radius):
+        """What maps a threshold to a name of the fit there, and the scale of that."""
+        if problem is None and self.scale == "clean":
+
+            def look(threshold):
+                index = choice.index_of(threshold)
+                return index, self._stored(path, index, radius)
+
+            return look
+        from ..solvers._hard_knot import fits_of
+
+        data = needed(problem, self)
+        fits, last = fits_of(path, data), float(path.knots[-1])
+
+        def look_closely(threshold):
+            kept, _ = fits.fixed_point(max(threshold, last))
+            scale = _scale_of(self.scale, fits.norms, ~kept, data, radius)
+            return kept.tobytes(), scale
+
+        return look_closely
 
     def _stored(self, path, k, radius):
         """The "clean" scale of a knot at which shifted rows are left out."""
@@ -232,7 +268,7 @@ class ScaleCut:
         constant = scale = None
         rule = f"{self._words()} at the chosen t" if self.scale != "s" else ""
         if self.scale == "s":
-            constant, rule = s_of(path, problem)
+            constant, rule = s_of(path, problem, self.random_state)
         stored = self.scale == "clean" and path.method == "iss"
         floor = ROUNDING * path.threshold_max
         fits = CleanFits(problem)
@@ -285,22 +321,9 @@ class ScaleCut:
         )
 
 
-def radial_cut(cut: float, n_outputs: int) -> float:
-    """Length beyond which a normal vector is as rarely as a number beyond `cut`."""
-    if n_outputs == 1:
-        return float(cut)
-    rate = special.erfc(cut / math.sqrt(2))
-    return math.sqrt(2 * special.gammainccinv(n_outputs / 2, rate))
-
-
-def truncated_variance(radius: float, n_outputs: int) -> float:
-    """Variance of each of c standard normal numbers, given a length up to `radius`."""
-    half = n_outputs / 2
-    square = radius**2 / 2
-    return float(special.gammainc(half + 1, square) / special.gammainc(half, square))
-
-
-def s_of(path: ShiftPath, problem: ShiftProblem | None) -> tuple[float, str]:
+def s_of(
+    path: ShiftPath, problem: ShiftProblem | None, random_state: Any = 0
+) -> tuple[float, str]:
     """S-scale, from the path or by a fit, and its name."""
     if "scale" in path.info:
         return float(path.info["scale"]), "S-scale of the start of the path"
@@ -312,7 +335,8 @@ def s_of(path: ShiftPath, problem: ShiftProblem | None) -> tuple[float, str]:
             "the data: call select(path, problem), or use scale='proposal2' ('l1') or "
             "another rule."
         )
-    return float(fast_s(problem.design).scale), "S-scale of a fast-S fit"
+    found = fast_s(problem.design, random_state=random_state)
+    return float(found.scale), "S-scale of a fast-S fit"
 
 
 def _scale_of(name, lengths, mask, problem, radius):

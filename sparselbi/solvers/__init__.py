@@ -1,7 +1,7 @@
 """Solvers: how a path is traced. One algorithm per file."""
 
 from .fast_s import FastS, fast_s
-from .huber import certify_rows, huber_path
+from .huber import RowCertificate, certify_rows, huber_path
 from .iss import iss_path
 from .lbi import lbi_path
 from .refit import refit_coefs, refit_path
@@ -17,6 +17,7 @@ from .warmup import warmup
 __all__ = [
     "Decomposition",
     "FastS",
+    "RowCertificate",
     "SupportFits",
     "certify_rows",
     "decompose",

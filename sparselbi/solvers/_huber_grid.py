@@ -37,11 +37,9 @@ def trace_huber_grid(
     row_factor: NDArray[np.float64],
     *,
     thresholds: ArrayLike | None = None,
-    n_knots: int = 30,
-    threshold_min: float | None = None,
+    n_knots: int = 50,
     max_shifted: float | None = None,
     tol: float | None = None,
-    certify: bool = True,
 ) -> ShiftTrace:
     """Trace Huber regression on a decreasing grid of thresholds, with warm starts.
 
@@ -56,21 +54,16 @@ def trace_huber_grid(
     thresholds : array-like or None
         Decreasing, in units of Y. Least squares at threshold_max comes before them if
         they do not begin above it.
-    n_knots : int, default=30
-        Of the default grid: geometric, down to `threshold_min` or to where
-        `max_shifted` rows are shifted. That end is found on the way: the ratio is
-        adjusted after each knot. No lower than 1e-6 times threshold_max (float32:
-        1e-4).
-    threshold_min : float or None
+    n_knots : int, default=50
+        Of the default grid: geometric, down to where `max_shifted` rows are shifted.
+        That end is found on the way: the ratio is adjusted after each knot. No lower
+        than 1e-6 times threshold_max (float32: 1e-4).
     max_shifted : float or None
         Sum of the weights of the shifted rows that no knot exceeds. Default: half of
-        the total weight, if neither `thresholds` nor `threshold_min` are given.
+        the total weight, if no `thresholds` are given.
     tol : float or None
         Duality gap of each knot as a share of its objective. Default: 1e-6; float32
         designs carry 1e-7, or less accuracy if their columns are far from orthogonal.
-    certify : bool, default=True
-        Whether to compute duality gaps. Otherwise knots end when the gap that their
-        steps suggest is small enough, and ``info["gap"]`` is NaN.
 
     Returns
     -------
@@ -112,12 +105,12 @@ def trace_huber_grid(
     fit = rows.evaluate(design.least_squares(), np.inf)
     fit.gap = 0.0
     perfect = 2 * fit.value <= float(np.sum(design.rounding**2))
-    if max_shifted is None and thresholds is None and threshold_min is None:
+    if max_shifted is None and thresholds is None:
         max_shifted = design.total_weight / 2
     limit = np.inf if max_shifted is None else float(max_shifted)
-    grid = _Grid(rows, fit, thresholds, n_knots, threshold_min, limit)
+    grid = _Grid(rows, fit, thresholds, n_knots, limit)
     record = _Record(rows, grid.start, fit)
-    solver = HuberSolver(rows, tol, certify)
+    solver = HuberSolver(rows, tol)
 
     while not (perfect and thresholds is None):
         threshold = grid.following(record)
@@ -149,7 +142,7 @@ def trace_huber_grid(
 class _Grid:
     """Which threshold comes next."""
 
-    def __init__(self, rows, fit, thresholds, n_knots, threshold_min, limit):
+    def __init__(self, rows, fit, thresholds, n_knots, limit):
         self._rows, self._n_knots, self._limit = rows, n_knots, limit
         scaled = np.zeros(len(fit.residual))
         np.divide(np.abs(fit.residual), rows.factor, out=scaled, where=rows.finite)
@@ -159,8 +152,7 @@ class _Grid:
         self.top = every if weight is None else float(scaled[weight > 0].max())
         self.start = every
         self.status = "threshold_min"
-        floor = max(_FLOOR, _FLOOR_UNITS * rows.precision) * self.top
-        self._minimum = floor if threshold_min is None else float(threshold_min)
+        self._minimum = max(_FLOOR, _FLOOR_UNITS * rows.precision) * self.top
         self._given = self._seen = None
         if thresholds is not None:
             given = [float(value) for value in np.asarray(thresholds)]
@@ -359,7 +351,7 @@ def _extrapolated(threshold, knots, coords):
     return total
 
 
-def certify_rows(
+def certify_coords(
     design: Design,
     row_factor: NDArray[np.float64],
     coords: NDArray[np.float64],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._shift_design import row_norms
+from .._shift_design import row_limits, row_norms
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,10 +77,7 @@ class HuberRows:
     def radius(self, threshold: float) -> NDArray[np.float64]:
         """``threshold * factor``, (n_samples,)."""
         if self._radius[0] != threshold:
-            radius = np.full(len(self.factor), np.inf)
-            if np.isfinite(threshold):
-                np.multiply(threshold, self.factor, out=radius, where=self.finite)
-            self._radius = threshold, radius
+            self._radius = threshold, row_limits(threshold, self.factor)
         return self._radius[1]
 
     def evaluate(

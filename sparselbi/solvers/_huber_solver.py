@@ -36,8 +36,6 @@ class HuberSolver:
     rows : HuberRows
     tol : float
         Duality gap as a share of the objective.
-    certify : bool
-        Whether to compute gaps, or to trust what the steps suggest.
 
     Attributes
     ----------
@@ -47,13 +45,13 @@ class HuberSolver:
         Of the last threshold.
     """
 
-    def __init__(self, rows: HuberRows, tol: float, certify: bool):
-        self._rows, self._tol, self._certify = rows, tol, certify
+    def __init__(self, rows: HuberRows, tol: float):
+        self._rows, self._tol = rows, tol
         self._longest: float = _LONGEST
         self.n_newton = self.n_sweeps = 0
 
     def minimize(self, start: NDArray, threshold: float) -> Point:
-        """Fit at a threshold, from a start; its gap is NaN if it is not certified."""
+        """Fit at a threshold, from a start."""
         rows = self._rows
         before = rows.n_sweeps
         acceleration, newton = Anderson(), False
@@ -75,10 +73,6 @@ class HuberSolver:
             stalled = len(sizes) - best_at > _STALLED or done > _MAX_SWEEPS
             stop = size <= noise or stalled
             if expected <= goal or stop:
-                if not self._certify:
-                    point = rows.evaluate(point.coords + step, threshold)
-                    point.gap = np.nan
-                    break
                 point = rows.evaluate(point.coords + step, threshold, step)
                 if point.gap <= goal or stop:
                     break

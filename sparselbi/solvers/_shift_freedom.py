@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import linalg
 
-from .._shift_design import row_norms
+from .._shift_design import row_limits, row_norms
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,14 +74,17 @@ def shift_freedom(
     knots = zip(trace.knots, trace.coords, strict=True)
     rows = counts if design.weight is None else len(counts) * [design.n_samples]
     if exact and r * c <= _SIZE and np.sum(rows) * (r * c) ** 2 <= _WORK:
-        gram = np.linalg.inv(design.solve(np.eye(r)))
-        df = [_exact(design, gram, knot * row_factor, coords) for knot, coords in knots]
+        gram = design.gram()
+        df = [
+            _exact(design, gram, row_limits(knot, row_factor), coords)
+            for knot, coords in knots
+        ]
         return np.array(df), "exact"
     if "clipped_share" in trace.info:  # recorded on the way
         return r * c + c * counts - (c - 1) * trace.info["clipped_share"], "upper bound"
     df = []
     for knot, coords in knots:
-        limit = knot * row_factor
+        limit = row_limits(knot, row_factor)
         length, rows = _shifted(design, limit, coords)
         df.append(r * c + _own(design, limit[rows] / length, rows))
     return np.array(df), "upper bound"

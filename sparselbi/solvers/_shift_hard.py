@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import linalg
 
-from .._shift_design import SingularFit, row_norms
+from .._shift_checks import check_thresholds
+from .._shift_design import SingularFit, row_limits, row_norms
+from ..scales import radial_cut
 from ._shift_trace import ShiftTrace
 
 if TYPE_CHECKING:
@@ -16,9 +18,9 @@ if TYPE_CHECKING:
     from .._shift_design import Design
     from .fast_s import FastS
 
-__all__ = ["CUTS", "default_thresholds", "trace_hard"]
+__all__ = ["CUTS", "default_thresholds", "hard_fits", "trace_hard"]
 
-# Cuts in units of the S-scale that a default grid contains.
+# Cuts that a default grid contains, in standard deviations of one response.
 CUTS = (3.5, 3.0, 2.5, 2.0)
 # With 40 % of outliers the S-scale is 2.4 standard deviations of the others.
 _LAST_CUT, _N_KNOTS = 0.7, 60
@@ -46,7 +48,8 @@ def default_thresholds(
     """Thresholds from where nobody is shifted down to 0.7 S-scales.
 
     Geometric between the largest residual and the last cut, with 3.5, 3.0, 2.5 and 2.0
-    times the scale exactly among them. After an exact fit (scale 0): down to below the
+    times the scale exactly among them; for c responses, the lengths that normal vectors
+    exceed as rarely (`radial_cut`). After an exact fit (scale 0): down to below the
     smallest residual off the hyperplane, and 0.
 
     Parameters
@@ -72,7 +75,8 @@ def default_thresholds(
         return np.append(grid, 0.0)
     last = min(_LAST_CUT * start.scale, first / 2)
     grid = np.geomspace(first, last, max(n_knots - len(CUTS), 2))
-    cuts = np.array([cut * start.scale for cut in CUTS])
+    lengths = [radial_cut(cut, design.n_outputs) for cut in CUTS]
+    cuts = np.array(lengths) * start.scale
     grid = np.concatenate([grid, cuts[cuts < first]])
     return np.unique(grid)[::-1]
 
@@ -121,16 +125,11 @@ def trace_hard(
     ValueError
         If the thresholds do not decrease or are negative.
     """
-    grid = _checked(thresholds)
+    grid = check_thresholds(thresholds, zero=True)
     first = _null_threshold(design, row_factor, start)
     if grid[0] < first:
         grid = np.concatenate([[first * _ABOVE], grid])
-    kind = _Fits
-    if design.dense:
-        kind = _FitsInMemory
-    elif getattr(design, "way", None) == "gram":
-        kind = _FitsOnStream
-    fits = kind(design, row_factor, start)
+    fits = hard_fits(design, row_factor, start)
     weight = fits.weight
     shifted = np.zeros(design.n_samples, dtype=bool)
     knots, coords, rss, sizes, counts = [], [], [], [], []
@@ -186,15 +185,18 @@ def trace_hard(
     )
 
 
-def _checked(thresholds):
-    grid = np.asarray(thresholds, dtype=np.float64)
-    if grid.ndim != 1 or not grid.size or not (np.diff(grid) < 0).all():
-        raise ValueError(f"thresholds={thresholds!r} must be a decreasing sequence.")
-    if not (np.isfinite(grid[0]) and grid[-1] >= 0):
-        raise ValueError(
-            f"thresholds={thresholds!r} must be finite and not negative, in units of y."
-        )
-    return grid
+def hard_fits(design: Design, row_factor: NDArray[np.float64], start: FastS) -> _Fits:
+    """Return what fits at single thresholds, each from the same start.
+
+    Its ``fixed_point(threshold)`` returns the rows that are kept, and the number of
+    fits until they stayed; then ``coords`` and ``norms`` are those of the last one.
+    """
+    kind = _Fits
+    if design.dense:
+        kind = _FitsInMemory
+    elif getattr(design, "way", None) == "gram":
+        kind = _FitsOnStream
+    return kind(design, row_factor, start)
 
 
 def _null_threshold(design, row_factor, start):
@@ -226,9 +228,7 @@ class _Fits:
 
     def fixed_point(self, threshold):
         """Fit at one threshold from the start; the rows kept, and how many fits."""
-        bound = np.full(len(self._factor), np.inf)
-        finite = np.isfinite(self._factor)
-        bound[finite] = np.maximum(threshold * self._factor[finite], self._floor)
+        bound = np.maximum(row_limits(threshold, self._factor), self._floor)
         self._reset()
         kept, last = self._start_norms <= bound, np.inf
         n_fits = 0

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
+from .._shift_checks import largest_threshold
 from .._shift_design import row_norms
 from ..problem import check_positive
 from ._shift_record import Record, nonzero
@@ -43,7 +44,6 @@ def trace_shift_lbi(
     *,
     kappa: float = 10.0,
     kappa_raw: float | None = None,
-    step_size: str | float = "auto",
     t_max: float | None = None,
     n_knots: int = 100,
     max_shifted: float | None = None,
@@ -56,9 +56,10 @@ def trace_shift_lbi(
         z_i     <- z_i + step_size * r_i
         shift_i <- kappa_raw * max(1 - v_i / |z_i|, 0) z_i
 
-    Time t is ``step_size`` times the number of steps. No shift can change before
-    ``t0 = 1 / max_i(|r_i| / v_i)`` of the least-squares fit, so the iteration starts
-    there. For large `kappa` the path tends to inverse scale space.
+    with ``step_size = 1 / kappa_raw``, half of the stability limit. Time t is
+    ``step_size`` times the number of steps. No shift can change before ``t0 = 1 /
+    max_i(|r_i| / v_i)`` of the least-squares fit, so the iteration starts there. For
+    large `kappa` the path tends to inverse scale space.
 
     Parameters
     ----------
@@ -71,8 +72,6 @@ def trace_shift_lbi(
         ``t0 / kappa``.
     kappa_raw : float, default=None
         The damping itself, in units of y; replaces `kappa`.
-    step_size : "auto" or float, default="auto"
-        In units of 1 / y; "auto" is ``1 / kappa_raw``, half of the stability limit.
     t_max : float, default=None
         Where the path ends; None is 100 times t0.
     n_knots : int, default=100
@@ -92,7 +91,8 @@ def trace_shift_lbi(
     Raises
     ------
     ValueError
-        If an argument is out of range, or the step size is not stable.
+        If an argument is out of range, or a sparse design is so wide that its systems
+        are solved by iteration.
 
     References
     ----------
@@ -105,25 +105,30 @@ def trace_shift_lbi(
         raise ValueError(f"n_knots={n_knots!r} must be an integer of at least 2.")
     if max_shifted is not None and not max_shifted >= 0:
         raise ValueError(f"max_shifted={max_shifted!r} must be at least 0, or None.")
+    if getattr(design, "way", None) == "cg":
+        raise ValueError(
+            f"LBI solves a system with the {design.n_coords} coefficients in each of "
+            "very many steps; for a sparse X with so many features use huber_path "
+            "(method='l1'), or fewer features."
+        )
     coords = design.least_squares()
-    threshold_max, rss = _first_threshold(design, row_factor, coords)
+    threshold_max = largest_threshold(design, row_factor)
     t0 = 1 / threshold_max if threshold_max > 0 else np.inf
     unit = threshold_max if threshold_max > 0 else 1.0
     if kappa_raw is None:
         kappa_raw = check_positive("kappa", kappa) * unit
     else:
         kappa_raw = check_positive("kappa_raw", kappa_raw)
-    step = _step_size(step_size, kappa_raw)
+    step = 1 / kappa_raw
     info = {
         "t0": t0,
         "threshold_max": threshold_max,
         "kappa": kappa_raw / unit,
         "kappa_raw": kappa_raw,
         "step_size": step,
-        "step_rule": "auto" if isinstance(step_size, str) else "given",
     }
     if t0 == np.inf or (t_max is not None and t_max <= t0):
-        return _null_trace(design, coords, rss, t0, t_max, info)
+        return _null_trace(design, coords, t0, t_max, info)
     grid = np.geomspace(t0, 100 * t0 if t_max is None else t_max, n_knots)
     grid[0] = t0
     if t_max is not None:
@@ -132,39 +137,14 @@ def trace_shift_lbi(
     return run.trace(info)
 
 
-def _step_size(step_size, kappa_raw):
-    if isinstance(step_size, str):
-        if step_size != "auto":
-            raise ValueError(
-                f"step_size={step_size!r} is unknown; use 'auto' or a positive number."
-            )
-        return 1 / kappa_raw
-    step = check_positive("step_size", step_size)
-    if not step * kappa_raw < 2:
-        raise ValueError(
-            f"step_size={step!r} is unstable: with kappa_raw={kappa_raw:.6g} it must "
-            f"be below {2 / kappa_raw:.6g}; use step_size='auto'."
-        )
-    return step
-
-
-def _first_threshold(design, v, coords):
-    """Largest residual of a row of the fit, over v, and the residual sum of squares."""
-    weight = design.weight
-    length = design.norms(coords)
-    used = length if weight is None else length * (weight > 0)
-    rss = float(np.sum((1.0 if weight is None else weight) * length**2))
-    if rss <= np.sum(design.rounding**2):
-        return 0.0, rss
-    return float((used / v).max()), rss
-
-
-def _null_trace(design, coords, rss, t0, t_max, info):
+def _null_trace(design, coords, t0, t_max, info):
     """The trace of one knot, where no row is shifted before t_max."""
     status, message = "null", "Least squares fits all rows: no shift can be nonzero."
     if t0 < np.inf:
         status = "t_max"
         message = f"t_max={t_max:.6g} is not beyond the first entry at t0={t0:.6g}."
+    weight = 1.0 if design.weight is None else design.weight
+    rss = float(np.sum(weight * design.norms(coords) ** 2))
     empty = np.zeros(0, dtype=np.int64)
     return ShiftTrace(
         knots=np.array([0.0 if t_max is None else t_max]),
@@ -179,7 +159,7 @@ def _null_trace(design, coords, rss, t0, t_max, info):
         message=message,
         n_iter=0,
         interpolation="linear",
-        info={**info, "n_sweeps": 1},
+        info={**info, "n_sweeps": 2},
         shifts=sparse.csr_array((1, design.n_samples * design.n_outputs)),
     )
 

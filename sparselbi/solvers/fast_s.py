@@ -82,8 +82,8 @@ def fast_s(
     ----------
     design : Design
     n_subsamples : int, default=500
-        Fits to as many random rows as there are coordinates (all such subsets if
-        there are no more). Fewer are drawn when there are more than 150 coordinates.
+        Fits to as many random rows as there are coordinates (all such subsets, if there
+        are no more than 6000). Fewer are drawn with more than 150 coordinates.
     n_refine : int, default=1
         Reweighted fits from every candidate, before they are compared.
     n_best : int, default=5

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .._path_checks import check_choice
+from .._shift_checks import check_same_rows, check_thresholds
 from ..shift_problem import EXACT_ROWS
-from ._huber_grid import certify_rows, trace_huber_grid
+from ._huber_grid import certify_coords, trace_huber_grid
 from ._shift_exact import trace_huber
 from .shift_paths import as_shift_path, check_limit
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from ..shift_path import ShiftPath
     from ..shift_problem import ShiftProblem
 
-__all__ = ["certify_rows", "huber_path"]
+__all__ = ["RowCertificate", "certify_rows", "huber_path"]
 
 ROUTES = ("auto", "exact", "grid")
 
@@ -78,7 +82,7 @@ def huber_path(
     Ann. Statist. 35, 1012-1030.
     """
     check_choice("route", route, ROUTES)
-    grid = _as_thresholds(thresholds)
+    grid = None if thresholds is None else check_thresholds(thresholds)
     limit = check_limit(problem, max_outliers)
     taken, reason = _choose(problem, route)
     design = problem.design
@@ -104,6 +108,96 @@ def huber_path(
     return as_shift_path(problem, trace, "l1", info, exact_df)
 
 
+@dataclass(frozen=True, eq=False)
+class RowCertificate:
+    """What is known of the exact solution at one threshold.
+
+    Rows in neither mask are undecided.
+
+    Attributes
+    ----------
+    active : ndarray of bool of shape (n_rows,)
+        Rows that are shifted.
+    inactive : ndarray of bool of shape (n_rows,)
+        Rows that are not.
+    gap : float
+        Duality gap: at most so far is the objective of the fit from the minimum, in
+        squared units of y.
+    threshold : float
+    """
+
+    active: NDArray[np.bool_]
+    inactive: NDArray[np.bool_]
+    gap: float
+    threshold: float
+
+
+def certify_rows(
+    problem: ShiftProblem, path: ShiftPath, threshold: float
+) -> RowCertificate:
+    """Rows of which it is certain whether the exact solution shifts them.
+
+    The fit of the path at the threshold, approximate on a grid, serves as a witness.
+    What follows is about the solution of the optimization problem, whatever the
+    accuracy of that fit, and says nothing about how the data came about: a row that is
+    certified active need not be an outlier, and outliers that mask each other may be
+    certified inactive.
+
+    Parameters
+    ----------
+    problem : ShiftProblem
+        That the path was traced on.
+    path : ShiftPath
+        Of `huber_path`.
+    threshold : float
+        Positive, in units of y, within the traced range; not only at knots, but between
+        those of a grid fits are less accurate, and fewer rows are certified.
+
+    Returns
+    -------
+    RowCertificate
+        The masks ``active`` and ``inactive``, and the duality ``gap``.
+
+    Raises
+    ------
+    ValueError
+        If the path is none of `huber_path`, or of other data, or the threshold is not
+        positive or beyond the path.
+
+    Notes
+    -----
+    The dual of the problem is strongly concave: its maximizer is within ``sqrt(2 gap)``
+    of a feasible point made from the fit. Rows whose dual vector is further than that
+    from length ``threshold v_i`` are inactive; their residuals are then known so well
+    that coefficients, and with them all other residuals, are known within bounds. Takes
+    O(n_rows rank^2).
+    """
+    if path.method != "l1":
+        raise ValueError(
+            f"path has method {path.method!r}; the solution that rows are certified "
+            "for is that of huber_path (method 'l1')."
+        )
+    if not threshold > 0:
+        raise ValueError(f"threshold={threshold!r} must be positive.")
+    check_same_rows(path, problem)
+    point = path.at(threshold)
+    coords = _coords(problem, point.coef, point.intercept)
+    inactive, active, gap = certify_coords(
+        problem.design, problem.row_factor, coords, float(threshold)
+    )
+    return RowCertificate(active, inactive, gap, float(threshold))
+
+
+def _coords(problem, coef, intercept):
+    """Coordinates of a fit in the design: least squares of its fitted values."""
+    design = problem.design
+    residual = problem.residuals(coef, intercept).reshape(-1, design.n_outputs)
+    zero = np.zeros((design.n_coords, design.n_outputs))
+    # At zero the residuals of the design are its targets.
+    fitted = design.sweep(lambda rows, R, D: R - residual[rows], zero)
+    return design.solve(fitted)
+
+
 def _choose(problem, route):
     design = problem.design
     if problem.n_outputs > 1:
@@ -117,16 +211,3 @@ def _choose(problem, route):
     if route == "exact":
         raise ValueError(f"route='exact' is not possible ({cannot}); use 'grid'.")
     return "grid", cannot
-
-
-def _as_thresholds(thresholds):
-    if thresholds is None:
-        return None
-    import numpy as np
-
-    grid = np.asarray(thresholds, dtype=np.float64)
-    if grid.ndim != 1 or not len(grid) or not (np.diff(grid) < 0).all():
-        raise ValueError(f"thresholds={thresholds!r} must be a decreasing sequence.")
-    if not (grid > 0).all() or not np.isfinite(grid).all():
-        raise ValueError(f"thresholds={thresholds!r} must be positive and finite.")
-    return grid

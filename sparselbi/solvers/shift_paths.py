@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils import check_random_state
 
+from .._shift_checks import check_thresholds, largest_threshold
 from ..losses import get_loss
 from ..path import EVENT_DTYPE
 from ..penalties import get_penalty
@@ -194,12 +195,14 @@ def hard_path(
     if thresholds is None:
         grid = default_thresholds(design, problem.row_factor, start)
     else:
-        grid = np.asarray(thresholds, dtype=np.float64)
+        grid = check_thresholds(thresholds, zero=True)
     trace = trace_hard(
         design, problem.row_factor, start, thresholds=grid, max_shifted=limit
     )
     coef, intercept = design.to_coefs(start.coords)
-    info = {"random_state": None if random_state is None else int(random_state)}
+    info: dict[str, Any] = {
+        "random_state": None if random_state is None else int(random_state)
+    }
     info |= {"scale": start.scale, "scale_rule": "s", "start_coef": coef}
     info["start_intercept"] = intercept
     return as_shift_path(problem, trace, "hard", info)
@@ -300,7 +303,7 @@ def as_shift_path(problem, trace, method, info, exact_df=False):
     first = events[events["enters"]][::-1]
     entry[first["row"]] = first["at"]  # the first entry is written last
     timed = method in ("iss", "lbi")
-    threshold_max = largest_threshold(problem)
+    threshold_max = largest_threshold(design, problem.row_factor)
     shifts = trace.shifts
     if shifts is not None:
         names = ("data", "indices", "indptr")
@@ -341,16 +344,6 @@ def as_shift_path(problem, trace, method, info, exact_df=False):
         df_kind=kind,
         shift_parts=shifts,
     )
-
-
-def largest_threshold(problem):
-    """Largest residual of least squares over its factor, among rows of the fit."""
-    design = problem.design
-    norms = design.norms(design.least_squares())
-    weight = 1.0 if design.weight is None else design.weight
-    if np.sum(weight * norms**2) <= np.sum(design.rounding**2):
-        return 0.0
-    return float((norms * (weight > 0) / problem.row_factor).max())
 
 
 def _coefs(problem, coords):

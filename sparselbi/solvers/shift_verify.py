@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._shift_checks import check_same_rows
 from .._shift_design import row_norms
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ def verify_shift_path(path: ShiftPath, problem: ShiftProblem) -> pd.DataFrame:
             "l1", "hard": a shifted residual below its threshold, or another one above.
             "iss": residual of a shifted row of the wrong sign. NaN for "lbi".
         ``dual_violation``
-            For "iss": by how much ``z``, the integral of the residuals less the shifts, is
-            beyond its factor, or not at it for a shifted row. NaN for others.
+            For "iss": by how much ``z``, the integral of the residuals less the shifts,
+            is beyond its factor, or not at it for a shifted row. NaN for others.
 
     Raises
     ------
@@ -58,14 +59,7 @@ def verify_shift_path(path: ShiftPath, problem: ShiftProblem) -> pd.DataFrame:
     """
     import pandas as pd
 
-    if path.n_rows != problem.n_samples or not np.isclose(
-        path.n_samples, problem.total_weight, rtol=1e-9
-    ):
-        raise ValueError(
-            f"path was traced on {path.n_rows} rows (sum of weights "
-            f"{path.n_samples:g}), but problem has {problem.n_samples} "
-            f"({problem.total_weight:g}); give the same X, y and sample_weight."
-        )
+    check_same_rows(path, problem)
     check = _Check(path, problem)
     rows = [check.knot(k) for k in range(len(path))]
     return pd.DataFrame(rows)
@@ -100,12 +94,6 @@ class _Check:
         coefs = self.path.coefs[k].reshape(-1, self.X.shape[1])
         return self.Y - self.X @ coefs.T - np.reshape(self.path.intercepts[k], (1, -1))
 
-    def limit(self, threshold):
-        """Thresholds of all rows, infinite ones also at 0."""
-        return np.where(np.isinf(self.factor), np.inf, threshold) * np.where(
-            np.isinf(self.factor), 1.0, self.factor
-        )
-
     def knot(self, k: int) -> dict[str, Any]:
         path, knot = self.path, float(self.path.knots[k])
         residual = self._residual(k)
@@ -115,14 +103,14 @@ class _Check:
         left = residual.copy()
         wrong = dual = np.nan
         if path.method == "l1":
-            limit = self.limit(knot)
+            limit = self.problem.limits(knot)
             over = length > limit
             left[over] *= (limit[over] / length[over])[:, None]
             wrong = np.where(mask, limit - length, length - limit).max()
         elif path.method == "hard" or path.method.endswith("+refit"):
             left[mask] = 0.0
             if path.method == "hard":
-                limit = self.limit(knot)
+                limit = self.problem.limits(knot)
                 wrong = np.where(mask, limit - length, length - limit).max()
         elif path.method == "iss":
             sign = np.sign(self._dual_at(k))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import HuberRegressor, LinearRegression
 
-from sparselbi import shift_problem
+from sparselbi import _shift_stream, shift_problem
 from sparselbi.datasets import load_prostate, load_stackloss
 from sparselbi.estimators._huber_threshold import scale_of_cut
 from sparselbi.estimators.huber_regression import HuberRegression
@@ -152,7 +152,35 @@ def test_scale_of_cut_solves_its_equation(c, k):
     rss = 50 * scale**2 * huber_constant(k, c)
     assert scale_of_cut(rss, k * scale, 50, c) == pytest.approx(scale, rel=1e-9)
     assert scale_of_cut(0.0, 1.0, 50, c) == 0
-    assert scale_of_cut(51.0, 1.0, 50, c) == np.inf
+    assert np.isnan(scale_of_cut(51.0, 1.0, 50, c))
+
+
+def test_wide_sparse_data_have_a_fit_without_intervals(monkeypatch):
+    rng = np.random.default_rng(0)
+    X = sp.random_array((200, 30), density=0.3, rng=rng, format="csr")
+    y = X.sum(axis=1) + 0.1 * rng.standard_t(3, size=200)
+    narrow = HuberRegression().fit(X, y)
+    monkeypatch.setattr(_shift_stream, "_DENSE_GRAM", 10)
+    monkeypatch.setattr(shift_problem, "_IN_MEMORY_EXACT", 100)
+    wide = HuberRegression().fit(X, y)
+    np.testing.assert_allclose(wide.coef_, narrow.coef_, rtol=1e-6)
+    np.testing.assert_allclose(wide.coef_cov_, narrow.coef_cov_, rtol=1e-6)
+    monkeypatch.setattr(_shift_stream, "_MOST_COORDS", 20)
+    wide = HuberRegression().fit(X, y)
+    np.testing.assert_allclose(wide.coef_, narrow.coef_, rtol=1e-6)
+    assert wide.coef_cov_ is None
+    with pytest.raises(ValueError, match="has no standard errors"):
+        wide.conf_int()
+
+
+def test_threshold_that_nearly_all_rows_are_beyond():
+    X, y, _ = case(n=41)
+    model = HuberRegression(threshold=1e-6).fit(X, y)
+    assert np.isnan(model.scale_)
+    for name in ("scale", "efficiency", "cut_per_scale"):
+        assert np.isnan(model.selection_.quantities[name])
+    assert "Nearly all rows are beyond" in model.selection_.message
+    assert not model.selection_.fallback
 
 
 def test_small_thresholds_approach_least_absolute_deviations():
@@ -458,7 +486,7 @@ def test_bad_parameters():
         model.conf_int(kind="robust")
     with pytest.raises(ValueError, match="kind='huber' ignores clusters"):
         model.conf_int(X=X, y=y, clusters=np.arange(len(y)))
-    with pytest.raises(ValueError, match="give the X, y and sample_weight of fit"):
+    with pytest.raises(ValueError, match="give the X, y and sample_weight of the path"):
         model.conf_int(kind="robust", X=X[1:], y=y[1:])
     with pytest.raises(ValueError, match="threshold='mean'|scale='mean' is unknown"):
         model.select("mean", X, y)

@@ -17,8 +17,8 @@ from sparselbi.estimators._robust_inference import (
     cut_of_threshold,
     huber_inference,
     rejection_inference,
-    truncated_variance,
 )
+from sparselbi.scales import truncated_variance
 from sparselbi.shift_problem import ShiftProblem
 
 FROZEN = json.loads(

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from sparselbi.scales import radial_cut, truncated_variance
 from sparselbi.selection import outliers
 from sparselbi.selection.outliers import (
     OUTLIER_SELECTORS,
@@ -19,8 +20,8 @@ from sparselbi.selection.outliers import (
     get_outlier_selector,
     trimmed_mean,
 )
-from sparselbi.selection.scale_cut import radial_cut, truncated_variance
 from sparselbi.shift_problem import ShiftProblem
+from sparselbi.solvers._hard_knot import with_hard_knot
 from sparselbi.solvers.fast_s import fast_s
 from sparselbi.solvers.huber import huber_path
 from sparselbi.solvers.shift_paths import (
@@ -214,8 +215,13 @@ def test_clean_scale_of_an_l1_path_is_consistent():
 def test_scales_of_a_hard_path_settle(scale):
     X, y = make_rows(n=100, outliers=20)
     problem = ShiftProblem(X, y)
-    path = hard_path(problem)
+    short = hard_path(problem)
+    first = ScaleCut(CUT, scale).select(short, problem)
+    path = with_hard_knot(short, problem, first.knot)
     found = ScaleCut(CUT, scale).select(path, problem)
+    assert found.knot == first.knot == path.knots[found.index]
+    assert "threshold_of_fit" in first.quantities
+    assert "threshold_of_fit" not in found.quantities
     assert not found.message
     mask = path.outliers(found.knot)
     if scale != "proposal2":  # every outlier adds to it
@@ -395,6 +401,12 @@ def test_criterion_of_several_responses_takes_the_degrees_of_freedom():
 def test_equal_scores_go_to_fewer_rows():
     scores = np.array([3.0, 1.0, 1.0, np.nan, 1.0])
     assert outliers.best(scores, np.array([0, 4, 2, 1, 2])) == 2
+    rounded = scores * (1 + 1e-12 * np.array([0, -1, 1, 0, -1]))
+    assert outliers.best(rounded, np.array([0, 4, 2, 1, 2])) == 2
+    apart = scores * (1 + 1e-8 * np.array([0, -1, 1, 0, -1]))
+    assert outliers.best(apart, np.array([0, 4, 2, 1, 2])) == 4
+    perfect = np.array([1.0, -np.inf, -np.inf])
+    assert outliers.best(perfect, np.array([0, 3, 2])) == 2
 
 
 # -- cross-validation ------------------------------------------------------------------
@@ -463,6 +475,16 @@ def test_largest_gap(method):
     assert gaps[5] == gaps.max()
     assert found.quantities["second_gap"] == pytest.approx(np.sort(gaps)[-2])
     assert found.quantities["rows_before_gap"] == 6
+
+
+def test_equal_gaps_go_to_the_first():
+    # Rows that enter at knots of a geometric grid, the same number of them apart.
+    X, y = make_rows(n=40, outliers=5, seed=11)
+    knots = [
+        EntryGap().select(hard_path(ShiftProblem(X, unit * y))).knot / unit
+        for unit in (1.0, 0.03, 7.0, 1e5)
+    ]
+    np.testing.assert_allclose(knots, knots[0], rtol=1e-6)
 
 
 def test_gap_of_clean_data_is_not_outstanding():
@@ -605,15 +627,55 @@ def test_names(method):
         assert len(found.scores) == len(path)
         path.at(found.knot)
         assert found.rule in repr(found)
+    for name in ("cut", "auto", "sigma", "cv"):
+        assert get_outlier_selector(name, method, random_state=5).random_state == 5
     sigma = "proposal2" if method == "l1" else "clean"
     assert get_outlier_selector("sigma", method) == ScaleCut(2.5, sigma)
     auto = ScaleCut(3.0, "s") if method == "hard" else ScaleCut(2.5, sigma)
     assert get_outlier_selector("auto", method) == auto
     assert get_outlier_selector("cut", method) == ScaleCut(3.0, "s")
     knot = float(np.sqrt(path.knots[1] * path.knots[2]))
-    assert get_outlier_selector(knot, method).select(path).knot == knot
+    given = get_outlier_selector(knot, method).select(path, problem)
+    assert given.knot == knot
+    if method == "hard":  # no fit there yet
+        assert given.quantities["threshold_of_fit"] == path.knots[1]
+    else:
+        assert "threshold_of_fit" not in given.quantities
     own = EntryGap()
     assert get_outlier_selector(own, method) is own
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_other_data_are_refused(method):
+    X, y = make_rows()
+    path = trace(method, ShiftProblem(X, y))
+    other = ShiftProblem(X, y[::-1])
+    rules = [*RULES, get_outlier_selector(float(path.knots[2]), method)]
+    for rule in rules:
+        with pytest.raises(ValueError, match="these are not the data of the path"):
+            rule.select(path, other)
+
+
+def test_seed_reaches_the_s_fit():
+    # Few rows, many features: local minima of the scale depend on the subsamples.
+    X, y = make_rows(n=40, p=12, outliers=0, seed=3)
+    problem = ShiftProblem(X, y)
+    path = huber_path(problem)
+    for seed in range(3):
+        found = ScaleCut(3.0, "s", seed).select(path, problem)
+        scale = fast_s(problem.design, random_state=seed).scale
+        assert found.quantities["scale"] == scale
+
+
+def test_default_cut_of_several_responses_is_a_knot():
+    X, y = make_rows(n=80, c=3)
+    path = hard_path(ShiftProblem(X, y))
+    for cut in (3.5, 3.0, 2.5, 2.0):
+        found = ScaleCut(cut).select(path)
+        radius = stats.chi(3).isf(2 * stats.norm.sf(cut))
+        assert found.knot == pytest.approx(radius * path.info["scale"], rel=1e-9)
+        assert found.knot == path.knots[found.index]
+        assert "threshold_of_fit" not in found.quantities
 
 
 def test_arguments_are_checked():
@@ -636,7 +698,7 @@ def test_arguments_are_checked():
         ScaleCut(3.0, "s").select(path)
     with pytest.raises(ValueError, match="needs the data"):
         ScaleCut(3.0, "mad").select(path)
-    with pytest.raises(ValueError, match="problem has 10 rows"):
+    with pytest.raises(ValueError, match=r"traced on 60 rows .* these are 10"):
         ScaleCut(3.0, "mad").select(path, ShiftProblem(X[:10], y[:10]))
     with pytest.raises(ValueError, match="path is a dict; rules .* need a ShiftPath"):
         OutlierCriterion().select({})

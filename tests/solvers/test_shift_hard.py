@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import sparse
+from scipy import sparse, stats
 
 from sparselbi import _shift_stream
 from sparselbi._shift_design import DenseDesign, SingularFit, row_norms
@@ -221,6 +221,15 @@ def test_default_grid():
     assert grid[-1] == pytest.approx(min(0.7 * start.scale, grid[0] / 2))
     for coords in (start.coords, rows.least_squares()):
         assert grid[0] > rows.norms(coords).max()
+
+
+def test_default_cuts_of_several_responses_are_lengths():
+    X, Y, _ = case(c=3)
+    _, rows, start = trace_of(X, Y)
+    grid = default_thresholds(rows, np.ones(len(X)), start)
+    for cut in CUTS:
+        length = stats.chi(3).isf(2 * stats.norm.sf(cut))
+        assert np.abs(grid / (length * start.scale) - 1).min() < 1e-12
 
 
 def test_null_knot_is_put_first():

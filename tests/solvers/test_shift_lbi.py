@@ -331,8 +331,6 @@ def test_perfect_fit_shifts_nothing():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kappa_raw": 2.0, "step_size": 1.0}, "step_size=1.0 is unstable"),
-        ({"step_size": "large"}, "step_size='large' is unknown"),
         ({"kappa": -1.0}, "kappa=-1.0 must be a positive number"),
         ({"n_knots": 1}, "n_knots=1 must be an integer of at least 2"),
         ({"t_max": 0}, "t_max=0 must be a positive number"),

@@ -70,7 +70,7 @@ def test_the_check_sees_changes(method):
     table = verify_shift_path(other, problem)
     if method != "lbi":  # its shifts are stored
         assert table[["gradient", "set_violation"]].max().max() > 1e-2
-    with pytest.raises(ValueError, match=r"traced on 60 rows .* problem has 59"):
+    with pytest.raises(ValueError, match=r"traced on 60 rows .* these are 59"):
         verify_shift_path(path, problem.subset(np.arange(59)))
 
 
