@@ -1,5 +1,6 @@
 """Estimators with scikit-learn's interface: one statistical problem per file."""
 
+from ._coefficient_inference import CoefficientInference
 from .huber_regression import HuberRegression
 from .lbi import LBI
 from .lbi_classifier import LBIClassifier
@@ -8,6 +9,7 @@ from .split_lbi import SplitLBI
 from .split_lbi_classifier import SplitLBIClassifier
 
 __all__ = [
+    "CoefficientInference",
     "HuberRegression",
     "LBIClassifier",
     "LBI",
