@@ -30,8 +30,9 @@ class ShiftPath(RegularizationPath):
     """A path of ``y = X coef + intercept + shift + noise`` with sparse shifts.
 
     All that `RegularizationPath` has concerns the coefficients, none of which is
-    penalized; ``size`` and ``deviance`` count the shifted rows and sum the squares that
-    are left with their shifts. Knots are thresholds in units of y, decreasing from the
+    penalized; ``size`` and ``deviance`` count the shifted rows (sums of weights,
+    rounded; ``info["n_shifted"]`` is not) and sum the squares that are left with their
+    shifts. Knots are thresholds in units of y, decreasing from the
     least-squares fit (``knot_name`` "threshold": methods "l1" and "hard"), or times
     in units of 1 / y ("t": "iss" and "lbi"). Early means outlying.
 
@@ -368,7 +369,7 @@ class ShiftPath(RegularizationPath):
             marks.setdefault(int(reached.sum()) - 1, []).append(name)
         stops = self.event_stops(self._clock)
         always = {*marks, len(self) - 1}
-        size = np.zeros(len(self)) if self.size is None else self.size
+        size: Any = self.info.get("n_shifted", self.size)
         rows: dict[int, list[str]] = {}
         for k in range(len(self)):
             events = self.row_events[stops[k - 1] if k else 0 : stops[k]]

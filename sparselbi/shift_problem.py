@@ -270,6 +270,11 @@ def _as_responses(y, n, classes):
         targets, _ = as_targets(y, n)
         return None, targets, np.ndim(y) == 1
     labels = np.asarray(y)
+    if labels.dtype == object and any(label is None for label in labels.ravel()):
+        raise ValueError("y contains None; drop or impute rows without a label.")
+    if labels.dtype.kind == "f" and np.isnan(labels).any():
+        row = int(np.argwhere(np.isnan(labels))[0, 0])
+        raise ValueError(f"y contains NaN in row {row}; drop or impute that row.")
     if labels.shape != (n,):
         raise ValueError(
             f"with classes, y needs one label for each of the {n} rows, but it has "
@@ -283,6 +288,10 @@ def _as_responses(y, n, classes):
         known, codes = np.unique(labels, return_inverse=True)
     else:
         known = np.unique(np.asarray(classes))
+        if known.dtype.kind == "f" and np.isnan(known).any():
+            raise ValueError(
+                f"classes={known.tolist()} contains NaN, which no row has."
+            )
         codes = np.minimum(np.searchsorted(known, labels), len(known) - 1)
         strange = np.flatnonzero(known[codes] != labels)
         if len(strange):

@@ -7,8 +7,10 @@ import warnings
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ..selection.outliers import OutlierCriterion
 from ..shift_problem import ShiftProblem
 from ..solvers._hard_knot import with_hard_knot
+from ..solvers.shift_paths import with_exact_freedom
 from .base import _X_RULES
 
 
@@ -115,6 +117,8 @@ class BaseShiftRegressor(RegressorMixin, BaseEstimator):
         return problem
 
     def _choose(self, rule, path, problem):
+        if isinstance(rule, OutlierCriterion):
+            path = with_exact_freedom(path, problem)
         selection = rule.select(path, problem)
         if path.method == "hard":  # the chosen threshold becomes a knot of its own
             longer = with_hard_knot(path, problem, selection.knot)

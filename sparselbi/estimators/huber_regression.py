@@ -251,6 +251,7 @@ class HuberRegression(BaseShiftRegressor):
             ``info``.
         """
         check_is_fitted(self)
+        check_choice("kind", kind, ("huber", "robust", "clustered"))
         if kind == "huber" and X is None and clusters is None:
             if self._inference is None:
                 raise ValueError(self._no_inference)

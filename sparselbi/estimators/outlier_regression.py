@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._path_checks import check_choice
 from .._shift_checks import check_same_rows
 from .._shift_design import SingularFit
-from ..selection.outliers import OutlierCriterion, get_outlier_selector
+from ..selection.outliers import get_outlier_selector
 from ..solvers import hard_path, huber_path, shift_iss_path, shift_lbi_path
 from ._robust_inference import cut_of_threshold, rejection_inference
 from ._shift_base import BaseShiftRegressor
@@ -162,12 +162,7 @@ class OutlierRegression(BaseShiftRegressor):
                 n_knots=self.n_knots,
                 max_outliers=limit,
             )
-        return huber_path(
-            problem,
-            n_knots=self.n_knots,
-            max_outliers=limit,
-            exact_df=isinstance(self._rule(), OutlierCriterion),  # who counts them
-        )
+        return huber_path(problem, n_knots=self.n_knots, max_outliers=limit)
 
     def _limit(self, problem):
         half = problem.total_weight / 2
@@ -251,7 +246,8 @@ class OutlierRegression(BaseShiftRegressor):
         -------
         OutlierRegression
             Shares ``path_`` with this one, which does not change; a "hard" path gets
-            the chosen threshold as one more knot.
+            the chosen threshold as one more knot, and "bic" and "aic" replace bounds of
+            the degrees of freedom by exact ones.
 
         Raises
         ------

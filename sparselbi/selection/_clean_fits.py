@@ -59,7 +59,7 @@ class CleanFits:
         """Coordinates of the fit without the rows in the mask."""
         design = self.design
         changed = np.flatnonzero(mask != self.mask)
-        width = max(1, BLOCK // design.n_coords)
+        width = max(1, BLOCK // max(design.n_coords, 1))
         for start in range(0, len(changed), width):
             rows = changed[start : start + width]
             Z, Y = design.take(rows)
@@ -85,7 +85,7 @@ class CleanFits:
         Of w repeated rows only one is deleted. 0 where that leaves no fit.
         """
         out = np.empty(len(rows))
-        width = max(1, BLOCK // self.design.n_coords)
+        width = max(1, BLOCK // max(self.design.n_coords, 1))
         for start in range(0, len(rows), width):
             some = slice(start, start + width)
             Z, Y = self.design.take(rows[some])

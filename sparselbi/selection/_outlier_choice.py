@@ -134,10 +134,7 @@ def residual_df(path: ShiftPath) -> float:
 
 def sizes(path: ShiftPath) -> NDArray[np.float64]:
     """Weight of the shifted rows at the knots."""
-    c = n_outputs(path)
-    if path.method == "l1" and c > 1:
-        return np.asarray(path.size, dtype=np.float64)
-    return path.df / c - path.rank  # not rounded
+    return np.asarray(path.info["n_shifted"], dtype=np.float64)
 
 
 def deviances(path: ShiftPath) -> NDArray[np.float64]:

@@ -12,8 +12,7 @@ from .._shift_design import SingularFit
 from ._shift_hard import hard_fits
 from ._shift_trace import ShiftTrace
 from .fast_s import FastS, fast_s
-from .huber import _coords
-from .shift_paths import as_shift_path
+from .shift_paths import as_shift_path, coords_of
 
 if TYPE_CHECKING:
     from ..shift_path import ShiftPath
@@ -75,7 +74,7 @@ def with_hard_knot(
     before, after = (path.outliers(float(knot)) for knot in knots[k - 1 : k + 1])
     signs = fits.signs
     new = _events(path, threshold, before, ~kept, signs)
-    fits.coords = _coords(problem, path.active_coefs[k], path.intercepts[k])
+    fits.coords = coords_of(problem, path.active_coefs[k], path.intercepts[k])
     next_ones = _events(path, knots[k], ~kept, after, signs)
     at = path.row_events["at"]
     events = np.concatenate(
@@ -111,13 +110,14 @@ def with_hard_knot(
         for name in names
     }
     counts = np.insert(path.info["n_fits"], k, n_fits)
+    shifted = np.insert(path.info["n_shifted"], k, alone.info["n_shifted"][0])
     return dataclasses.replace(
         path,
         **added,
         row_events=events,
         row_entry=entry,
         n_iter=path.n_iter + n_fits,
-        info=dict(path.info) | {"n_fits": counts},
+        info=dict(path.info) | {"n_fits": counts, "n_shifted": shifted},
     )
 
 
@@ -142,7 +142,7 @@ def _start(path, problem):
     if scale == 0:  # which rows are on the hyperplane is not stored
         return fast_s(problem.design, random_state=path.info.get("random_state", 0))
     coef, intercept = path.info["start_coef"], path.info["start_intercept"]
-    return FastS(_coords(problem, coef, intercept), scale, 0, None, "converged")
+    return FastS(coords_of(problem, coef, intercept), scale, 0, None, "converged")
 
 
 def _events(path, at, before, after, signs):

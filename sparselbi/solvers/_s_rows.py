@@ -28,6 +28,8 @@ _NEAR = 1e-7
 _BLOCK = 1 << 16
 # Products of columns are kept if they are at most so many numbers.
 _PRODUCTS = 4_000_000
+# Halvings of an interval of levels; it may span forty orders of magnitude.
+_BISECTIONS = 32
 # What is added to the diagonal of singular systems, relative to its mean.
 _RIDGE = 1e-13
 # Root of the least pivot of a Gram matrix that is solved by Cholesky.
@@ -207,6 +209,26 @@ class RowsInMemory(Rows):
         return (
             5 * np.take_along_axis(squares, np.take_along_axis(order, half, 1), 1)[:, 0]
         )
+
+    def levels_of(self, fits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """v of many fits, to seven digits, by bisection; 0 for exact fits."""
+        out = np.zeros(len(fits))
+        for some in self.blocks(len(fits)):
+            squares = np.sum(self.residuals_of(fits[some]) ** 2, axis=1)
+            positive = squares > 0
+            sure = positive @ self.weight > self.wanted
+            squares = squares[sure]
+            # All rows count fully below the first end, and too little at the second.
+            low = np.min(squares, axis=1, initial=np.inf, where=positive[sure])
+            high = np.maximum(3 * (squares @ self.weight) / self.wanted, low)
+            low, high = np.log(low), np.log(high)
+            for _ in range(_BISECTIONS):
+                middle = 0.5 * (low + high)
+                left = np.maximum(1 - squares * np.exp(-middle)[:, None], 0.0)
+                above = (1 - left**3) @ self.weight > self.wanted
+                low, high = np.where(above, middle, low), np.where(above, high, middle)
+            out[some][sure] = np.exp(high)
+        return out
 
     def improve(
         self, fits: NDArray[np.float64], levels: NDArray[np.float64], n_steps: int

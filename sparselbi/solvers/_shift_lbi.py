@@ -32,6 +32,8 @@ _FEW = 1 << 15
 _ROOM = 1 << 20
 # Knots are added only as long as no more shifts than this are stored (50 MB).
 _STORED = 1 << 22
+# Steps of a whole path.
+_MOST_STEPS = 1e7
 # Residuals below this fraction of the first threshold do not move anything any more.
 _STILL = 1e-13
 # Where less than this fraction remains of a difference, it is not to be trusted.
@@ -133,6 +135,14 @@ def trace_shift_lbi(
     grid[0] = t0
     if t_max is not None:
         grid[-1] = t_max
+    n_steps = (grid[-1] - t0) / step
+    if n_steps > _MOST_STEPS:
+        raise ValueError(
+            f"kappa_raw={kappa_raw:.6g} (kappa={kappa_raw / unit:.6g}) would take "
+            f"{n_steps:.3g} steps, at most {_MOST_STEPS:g} are taken; use a smaller "
+            "kappa or t_max, or shift_iss_path (method='iss'), which is the limit of "
+            "infinite kappa."
+        )
     run = _Iteration(design, row_factor, kappa_raw, step, grid, max_shifted, coords)
     return run.trace(info)
 

@@ -29,8 +29,9 @@ _RANK = 1e-10
 # Multiplications spent on refining all candidates, and candidates that survive.
 _REFINE_WORK, _FEWEST = 4e8, 50
 _ROUNDS = ((25, 3),)
-# What one step of all candidates may cost in small data, and steps there.
-_SPARE_WORK, _DESCENT = 5e6, 20
+# What one step of all candidates may cost in small data, steps there, and how many of
+# the minima are refined.
+_SPARE_WORK, _DESCENT, _MANY = 5e6, 20, 15
 # Candidates whose levels differ by less than this fraction are the same.
 _SAME = 1e-4
 # So many failures of Newton's method, and another one is tried.
@@ -229,20 +230,22 @@ class _Fit:
 
 def _search(rows, fits, n_refine, n_best, max_iter, tol):
     """The best local minima that are reached from candidates, best first."""
-    levels = np.empty(len(fits))
-    for some in rows.blocks(len(fits)):
-        squares = np.sum(rows.residuals_of(fits[some]) ** 2, axis=1)
-        levels[some] = rows.median_levels(squares)
     work = rows.Z.size * rows.Z.shape[1] * n_refine
-    survivors = max(_FEWEST, int(_REFINE_WORK // max(work, 1)))
-    # Small data have more minima, and there all candidates can go down to theirs.
-    spare = int(_SPARE_WORK // max(work, 1))
-    last = _DESCENT if spare >= len(fits) else 0
-    for count, steps in ((survivors, n_refine), *_ROUNDS, (0, last)):
-        count = max(count, spare)
-        order = np.argsort(levels, kind="stable")[: max(count, n_best)]
-        fits, levels = fits[order], levels[order]
-        rows.improve(fits, levels, steps)
+    if len(fits) * work <= _SPARE_WORK:
+        # Small data have more minima: all candidates go down to theirs.
+        levels = rows.levels_of(fits)
+        rows.improve(fits, levels, _DESCENT)
+        levels, n_best = rows.levels_of(fits), max(n_best, _MANY)
+    else:
+        levels = np.empty(len(fits))
+        for some in rows.blocks(len(fits)):
+            squares = np.sum(rows.residuals_of(fits[some]) ** 2, axis=1)
+            levels[some] = rows.median_levels(squares)
+        survivors = max(_FEWEST, int(_REFINE_WORK // max(work, 1)))
+        for count, steps in ((survivors, n_refine), *_ROUNDS):
+            order = np.argsort(levels, kind="stable")[: max(count, n_best)]
+            fits, levels = fits[order], levels[order]
+            rows.improve(fits, levels, steps)
     order = np.argsort(levels, kind="stable")
     apart = np.diff(levels[order], prepend=-np.inf) > _SAME * levels[order]
     order = order[apart | (levels[order] == 0)][: max(n_best, 1)]

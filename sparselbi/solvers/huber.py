@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from .._shift_checks import check_same_rows, check_thresholds
 from ..shift_problem import EXACT_ROWS
 from ._huber_grid import certify_coords, trace_huber_grid
 from ._shift_exact import trace_huber
-from .shift_paths import as_shift_path, check_limit
+from .shift_paths import as_shift_path, check_limit, coords_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -82,6 +83,10 @@ def huber_path(
     Ann. Statist. 35, 1012-1030.
     """
     check_choice("route", route, ROUTES)
+    if tol is not None and not (isinstance(tol, Real) and tol > 0):
+        raise ValueError(f"tol={tol!r} must be positive, or None for 1e-6.")
+    if not isinstance(n_knots, Integral) or n_knots < 2:
+        raise ValueError(f"n_knots={n_knots!r} must be an integer of at least 2.")
     grid = None if thresholds is None else check_thresholds(thresholds)
     limit = check_limit(problem, max_outliers)
     taken, reason = _choose(problem, route)
@@ -181,21 +186,11 @@ def certify_rows(
         raise ValueError(f"threshold={threshold!r} must be positive.")
     check_same_rows(path, problem)
     point = path.at(threshold)
-    coords = _coords(problem, point.coef, point.intercept)
+    coords = coords_of(problem, point.coef, point.intercept)
     inactive, active, gap = certify_coords(
         problem.design, problem.row_factor, coords, float(threshold)
     )
     return RowCertificate(active, inactive, gap, float(threshold))
-
-
-def _coords(problem, coef, intercept):
-    """Coordinates of a fit in the design: least squares of its fitted values."""
-    design = problem.design
-    residual = problem.residuals(coef, intercept).reshape(-1, design.n_outputs)
-    zero = np.zeros((design.n_coords, design.n_outputs))
-    # At zero the residuals of the design are its targets.
-    fitted = design.sweep(lambda rows, R, D: R - residual[rows], zero)
-    return design.solve(fitted)
 
 
 def _choose(problem, route):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from numbers import Integral
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.utils import check_random_state
 
 from .._shift_checks import check_thresholds, largest_threshold
+from .._shift_design import SingularFit
 from ..losses import get_loss
 from ..path import EVENT_DTYPE
 from ..penalties import get_penalty
@@ -18,6 +19,7 @@ from ._shift_exact import trace_iss
 from ._shift_freedom import shift_freedom
 from ._shift_hard import default_thresholds, trace_hard
 from ._shift_lbi import trace_shift_lbi
+from ._shift_trace import ShiftTrace
 from .fast_s import fast_s
 
 if TYPE_CHECKING:
@@ -84,7 +86,7 @@ def shift_iss_path(
             f"{problem.n_samples} rows and {problem.n_features} features use "
             "shift_lbi_path (method='lbi') or huber_path (method='l1')."
         )
-    if t_max is not None and not t_max > 0:
+    if t_max is not None and not (isinstance(t_max, Real) and t_max > 0):
         raise ValueError(f"t_max={t_max!r} must be positive, or None for no limit.")
     design = problem.design
     trace = trace_iss(
@@ -133,7 +135,7 @@ def shift_lbi_path(
     Raises
     ------
     ValueError
-        If a parameter is out of range.
+        If a parameter is out of range, or there would be more than 10 million steps.
     """
     trace = trace_shift_lbi(
         problem.design,
@@ -243,16 +245,57 @@ def retrace_shift(
     raise ValueError(f"a path of method {path.method!r} cannot be traced again.")
 
 
+def with_exact_freedom(path: ShiftPath, problem: ShiftProblem) -> ShiftPath:
+    """The path with exact degrees of freedom in place of a bound, if there is time.
+
+    Parameters
+    ----------
+    path : ShiftPath
+    problem : ShiftProblem
+        What the path was traced on.
+    """
+    if path.df_kind != "upper bound":
+        return path
+    points = zip(path.coefs, path.intercepts, strict=True)
+    coords = [coords_of(problem, coef, intercept) for coef, intercept in points]
+    found = ShiftTrace(
+        knots=path.knots,
+        coords=np.array(coords),
+        n_shifted=path.info["n_shifted"],
+        rss=np.asarray(path.deviance),
+        event_at=path.row_events["at"],
+        event_row=path.row_events["row"],
+        event_sign=path.row_events["sign"],
+        event_enters=path.row_events["enters"],
+        status=path.status,
+        message=path.message,
+        n_iter=path.n_iter,
+        interpolation=path.interpolation,
+        info=dict(path.info),
+    )
+    df, kind = shift_freedom("l1", problem.design, problem.row_factor, found)
+    return dataclasses.replace(path, df=df, df_kind=kind)
+
+
 def refit_shift_path(path: ShiftPath, problem: ShiftProblem) -> ShiftPath:
     """Least squares without the shifted rows, at every knot; see `ShiftPath.refit`."""
     design = problem.design
     coords, rss, sizes = [], [], []
     last = None
     weights = np.ones(path.n_rows) if design.weight is None else design.weight
+    # A constant path stands for what follows a knot, so events at knots belong to it.
+    constant = dataclasses.replace(path, interpolation="constant")
     for knot in path.knots:
-        kept = ~path.outliers(knot)
+        kept = ~constant.outliers(knot)
         if last is None or (kept != last).any():
-            coords.append(design.least_squares(kept))
+            try:
+                coords.append(design.least_squares(kept))
+            except SingularFit as error:
+                raise ValueError(
+                    f"at {path.knot_name}={knot:.6g} {error}. Trace the path with "
+                    "max_outliers (half of the rows, for example), so that every knot "
+                    "leaves enough of them."
+                ) from error
             squares = design.norms(coords[-1])[kept] ** 2
             rss.append(weights[kept] @ squares)
         else:
@@ -279,11 +322,22 @@ def refit_shift_path(path: ShiftPath, problem: ShiftProblem) -> ShiftPath:
 # -- from traces to paths --------------------------------------------------------------
 
 
+def coords_of(problem, coef, intercept):
+    """Coordinates of a fit in the design: least squares of its fitted values."""
+    design = problem.design
+    residual = problem.residuals(coef, intercept).reshape(-1, design.n_outputs)
+    zero = np.zeros((design.n_coords, design.n_outputs))
+    # At zero the residuals of the design are its targets.
+    fitted = design.sweep(lambda rows, R, D: R - residual[rows], zero)
+    return design.solve(fitted)
+
+
 def check_limit(problem, max_outliers):
     """Check a number of rows (in weights)."""
     if max_outliers is None:
         return None
-    if not 0 <= max_outliers <= problem.total_weight:
+    number = isinstance(max_outliers, Real)
+    if not number or not 0 <= max_outliers <= problem.total_weight:
         raise ValueError(
             f"max_outliers={max_outliers!r} must be between 0 and the sum of the "
             f"weights, {problem.total_weight:g}, or None."
