@@ -448,3 +448,28 @@ def test_one_vote_and_items_without_votes():
     coefs, _ = design.to_coefs(design.least_squares())
     np.testing.assert_allclose(coefs, [[-1.5, 0, 1.5, 0]])
     assert design.leverages().tolist() == [1.0]
+
+
+@pytest.mark.parametrize("weights", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_reweighted_systems(seed, weights):
+    """As a Newton step needs them: the Gram with a curvature for each vote."""
+    pairs, y, w = make(seed, weights=weights)[:3]
+    design = GraphDesign(pairs, y, w, 9)
+    rng = np.random.default_rng(seed)
+    factor = rng.uniform(0.01, 0.25, len(y))
+    Z, _ = design.take(np.arange(len(y)))
+    curvature = factor if w is None else factor * w
+    gram = Z.T @ (curvature[:, None] * Z)
+    scores = rng.normal(size=(design.n_coords, 1))
+    found = design.reweighted(factor)(scores, 1e-13)
+    np.testing.assert_allclose(gram @ found, scores, atol=1e-9)
+    rough = design.reweighted(factor)(scores, 0.1)
+    error = np.linalg.norm(gram @ rough - scores) / np.linalg.norm(scores)
+    assert 1e-9 < error < 1
+
+
+def test_reweighted_systems_with_further_columns_go_by_sweeps():
+    pairs, y, w = make(extra=None)[:3]
+    ones = np.ones((len(y), 1))
+    assert GraphDesign(pairs, y, w, 9, ones).reweighted(np.ones(len(y))) is None

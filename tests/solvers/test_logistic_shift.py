@@ -311,11 +311,15 @@ def test_weights_are_repetitions(seed, k):
     times = np.random.default_rng(seed).integers(0, k + 1, len(y))
     grid = [0.7, 0.5, 0.4]
     one = trace_logistic_shift(
-        graph(pairs, y, times.astype(float)), np.ones(80), thresholds=grid, ridge=0.01
+        graph(pairs, y, times.astype(float)),
+        np.ones(80),
+        thresholds=grid,
+        ridge=0.01,
+        tol=1e-10,
     )
     design = graph(np.repeat(pairs, times, axis=0), np.repeat(y, times))
     many = trace_logistic_shift(
-        design, np.ones(times.sum()), thresholds=grid, ridge=0.01
+        design, np.ones(times.sum()), thresholds=grid, ridge=0.01, tol=1e-10
     )
     np.testing.assert_allclose(one.knots[-2:], many.knots[-2:])
     np.testing.assert_allclose(one.rss[-2:], many.rss[-2:], rtol=1e-10)
