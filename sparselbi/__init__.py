@@ -13,10 +13,12 @@ except PackageNotFoundError:  # a source tree that has not been installed
     __version__ = "0+unknown"
 
 _HOME = {
+    "ComparisonProblem": "sparselbi.comparison_problem",
     "HuberRegression": "sparselbi.estimators",
     "LBI": "sparselbi.estimators",
     "LBIClassifier": "sparselbi.estimators",
     "OutlierRegression": "sparselbi.estimators",
+    "PairwiseRanker": "sparselbi.estimators",
     "Problem": "sparselbi.problem",
     "RegressionDiagnostics": "sparselbi.diagnostics",
     "RegularizationPath": "sparselbi.path",
@@ -26,6 +28,7 @@ _HOME = {
     "SplitLBI": "sparselbi.estimators",
     "SplitLBIClassifier": "sparselbi.estimators",
     "SplitPath": "sparselbi.split_path",
+    "VotePath": "sparselbi.vote_path",
     "hard_path": "sparselbi.solvers",
     "huber_path": "sparselbi.solvers",
     "iss_path": "sparselbi.solvers",

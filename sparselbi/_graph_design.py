@@ -10,7 +10,7 @@ from scipy import linalg, sparse
 from scipy.linalg import lapack
 
 from ._comparison_graph import ComparisonGraph, checked_pairs, edges_of
-from ._shift_design import Design, SingularFit
+from ._shift_design import Design, SingularFit, TooWide
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,6 +21,8 @@ _BLOCK = 1 << 16
 _DEPENDENT = 1e-9
 # Rows of weight 0 with a larger share outside of the span of the others are outside.
 _OUTSIDE = 1e-8
+# A dense inverse has at most so many rows (512 MB).
+_MAX_INVERSE = 8192
 _EPS = np.finfo(np.float64).eps
 
 
@@ -257,6 +259,14 @@ class GraphDesign(Design):
 
     def solve(self, scores):
         return self._system.solve(np.asarray(scores, dtype=np.float64))
+
+    def inverse_gram(self):
+        if self.n_coords > _MAX_INVERSE:
+            raise TooWide(
+                f"{self.n_coords} scores; their covariances need a square matrix of that "
+                f"size, at most {_MAX_INVERSE}"
+            )
+        return super().inverse_gram()
 
     def reweighted(self, factor: NDArray[np.float64]) -> Any:
         """Solver with ``Z'W diag(factor) Z``, or None if there are further columns.

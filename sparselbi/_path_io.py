@@ -167,7 +167,10 @@ def path_class(fields: dict[str, Any]) -> Any:
     from .path import RegularizationPath
     from .shift_path import ShiftPath
     from .split_path import SplitPath
+    from .vote_path import VotePath
 
+    if "row_rest" in fields:
+        return VotePath
     if "row_events" in fields:
         return ShiftPath
     return SplitPath if "split" in fields else RegularizationPath

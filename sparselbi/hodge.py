@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
@@ -59,6 +59,8 @@ class HodgeDecomposition:
         ``sum w y^2`` over all votes.
     disagreement : float
         ``sum w (y - flow)^2``: votes about the same pair that differ.
+    items : ndarray of shape (n_items,) or None
+        Labels that the tables show in place of codes.
     """
 
     edges: NDArray[np.intp]
@@ -71,6 +73,7 @@ class HodgeDecomposition:
     components: NDArray[np.intp]
     total: float
     disagreement: float
+    items: NDArray[Any] | None = None
 
     @property
     def shares(self) -> dict[str, float]:
@@ -86,12 +89,16 @@ class HodgeDecomposition:
         total = self.total if self.total > 0 else np.nan
         return {name: part / total for name, part in parts.items()}
 
+    def named(self, items: ArrayLike) -> HodgeDecomposition:
+        """The same with labels of the items in its tables."""
+        return replace(self, items=np.asarray(items))
+
     def to_frame(self) -> pd.DataFrame:
         """One line for each compared pair: items, votes, flow and its parts."""
         import pandas as pd
 
-        columns: dict[str, NDArray] = {"first": self.edges[:, 0]}
-        columns |= {"second": self.edges[:, 1], "votes": self.weight}
+        first, second = self._labels(self.edges).T
+        columns = {"first": first, "second": second, "votes": self.weight}
         columns["flow"] = self.flow
         for name in ("gradient", "curl", "harmonic"):
             columns[name] = getattr(self, name)
@@ -134,11 +141,15 @@ class HodgeDecomposition:
         around = np.where(back[:, None], -around, around)
         items[back] = items[back][:, ::-1]  # k, j, i: the edges are jk, ij, ik
         around = np.where(back[:, None], around[:, [2, 0, 1]], around[:, [0, 2, 1]])
-        columns = dict(zip(("first", "second", "third"), items.T, strict=True))
+        corners = self._labels(items).T
+        columns = dict(zip(("first", "second", "third"), corners, strict=True))
         names = ("first_second", "second_third", "third_first")
         columns |= {"curl": np.abs(curl), **dict(zip(names, around.T, strict=True))}
         columns["min_votes"] = self.weight[best].min(axis=1, initial=np.inf)
         return pd.DataFrame(columns)
+
+    def _labels(self, codes):
+        return codes if self.items is None else self.items[codes]
 
     def _corners(self, triangles):
         """Items i < j < k of triangles, which are edges ij, ik, jk."""

@@ -388,7 +388,9 @@ class ShiftPath(RegularizationPath):
                 cells.append(", ".join(marks.get(k, [])))
             rows[k] = [*cells, _path_views._shortened(moves, width=52)]
         head = [self.knot_name, "shifted"]
-        head += ["rss"] if self.deviance is not None else []
+        squared = self.loss.name == "squared"
+        if self.deviance is not None:
+            head += ["rss" if squared else "deviance"]
         head += ["chosen by"] if marks else []
         head.append("rows shifted (+), no longer (-)")
         shown = {*list(rows)[: max(max_rows - len(always), 1)], *always}

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FlipRate", "flip_rate", "worker_reliability"]
 
-# More votes are put into so many groups of (nearly) equal margins.
-_GROUPS = 20_000
+# More votes are put into so many groups of (nearly) equal margins; for intervals, whose
+# ends need no more digits, into fewer.
+_GROUPS, _COARSE = 20_000, 1_000
 # Scales between 1 / _EXTREME and _EXTREME over the root mean square of eta.
 _EXTREME, _GRID = 1e3, 15
 # Difference of the mean log-likelihood that is none.
@@ -145,7 +146,7 @@ def flip_rate(
         )
     model = _Mixture(margin[used] / unit, weight[used])
     rate, scale, value = model.maximize()
-    interval = model.interval(rate, value)
+    interval = model.interval(rate, scale)
     stderr = model.stderr(rate, scale)
     infinite = scale > 0.99 * _EXTREME
     width = interval[1] - interval[0]
@@ -185,10 +186,10 @@ def flip_rate(
 class _Mixture:
     """Likelihood of margins ``sign(y) eta``; the scale goes by its logarithm."""
 
-    def __init__(self, margin, weight):
-        if len(margin) > 2 * _GROUPS:
+    def __init__(self, margin, weight, n_groups=_GROUPS):
+        if len(margin) > 2 * n_groups:
             order = np.argsort(margin)
-            starts = np.arange(0, len(margin), -(-len(margin) // _GROUPS))
+            starts = np.arange(0, len(margin), -(-len(margin) // n_groups))
             total = np.add.reduceat(weight[order], starts)
             margin = np.add.reduceat((weight * margin)[order], starts) / total
             weight = total
@@ -215,14 +216,16 @@ class _Mixture:
             log_scale = end
         return rate, float(np.exp(log_scale)), -float(best.fun)
 
-    def interval(self, rate, value):
+    def interval(self, rate, scale):
         """Rates whose profile likelihood is not too far below the best."""
+        coarse = _Mixture(self._margin, self._weight, _COARSE)
+        value = -coarse._minus((rate, np.log(scale)))[0]
         drop = stats.chi2.ppf(_LEVEL, 1) / 2
         ends = []
         for bound in (0.0, 0.5):
 
             def excess(q):
-                return value - drop - self._profile(q)
+                return value - drop - coarse._profile(q)
 
             if rate == bound or excess(bound) <= 0:
                 ends.append(bound)

@@ -15,7 +15,7 @@ LAYERS = (
     *("_row_sums", "row_moments", "_row_basis", "diagnostics"),
     *("_path_checks", "_path_interpolation", "_path_io", "_path_views", "path"),
     *("split_path", "scales", "_shift_design", "_shift_stream"),
-    *("_comparison_graph", "_graph_design"),
+    *("_comparison_graph", "_graph_design", "_pair_columns", "_feature_design"),
     *(
         "shift_problem",
         "shift_path",
@@ -23,6 +23,9 @@ LAYERS = (
         "hodge",
         "win_proportions",
         "vote_noise",
+        "votes",
+        "comparison_problem",
+        "vote_path",
     ),
     *("solvers", "selection", "estimators", "datasets", "plotting", "l2o", "torch"),
 )

@@ -28,15 +28,28 @@ from .structured import (
     make_piecewise_linear_signal,
     make_split_study,
 )
+from .votes import (
+    fetch_fgnet_votes,
+    fetch_football,
+    fetch_pc_iqa,
+    fetch_pc_vqa,
+    fetch_world_college,
+    make_votes,
+)
 
 __all__ = [
     "breakdown_study",
     "detection_rates",
     "fetch_basketball",
     "fetch_colon",
+    "fetch_fgnet_votes",
+    "fetch_football",
     "fetch_haxby_slice",
     "fetch_leukemia",
+    "fetch_pc_iqa",
+    "fetch_pc_vqa",
     "fetch_test_images",
+    "fetch_world_college",
     "load_diabetes",
     "load_hbk",
     "load_prostate",
@@ -53,4 +66,5 @@ __all__ = [
     "make_sparse_classification",
     "make_sparse_regression",
     "make_split_study",
+    "make_votes",
 ]

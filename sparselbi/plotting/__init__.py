@@ -1,6 +1,7 @@
 """Figures of paths; matplotlib is imported by the functions that draw."""
 
 from .breakdown_display import BreakdownDisplay
+from .comparison_graph_display import ComparisonGraphDisplay
 from .criterion_display import CriterionDisplay
 from .item_graph_display import ItemGraphDisplay
 from .lasso import path_from_alphas
@@ -9,11 +10,15 @@ from .nu_display import NuDisplay
 from .path_display import PathDisplay
 from .pieces_display import PiecesDisplay
 from .profile_display import ProfileDisplay
+from .ranking_display import RankingDisplay
 from .shift_display import ShiftDisplay
 from .stability_display import StabilityDisplay
+from .vote_path_display import VotePathDisplay
+from .worker_display import WorkerDisplay
 
 __all__ = [
     "BreakdownDisplay",
+    "ComparisonGraphDisplay",
     "CriterionDisplay",
     "ItemGraphDisplay",
     "MaskingDisplay",
@@ -21,7 +26,10 @@ __all__ = [
     "PathDisplay",
     "PiecesDisplay",
     "ProfileDisplay",
+    "RankingDisplay",
     "ShiftDisplay",
     "StabilityDisplay",
+    "VotePathDisplay",
+    "WorkerDisplay",
     "path_from_alphas",
 ]

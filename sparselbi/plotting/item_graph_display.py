@@ -11,16 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from .._path_checks import check_choice
 from .._utils.optional import import_optional
 from ._estimators import path_and_selection
+from ._item_boxes import BOX_HEIGHT, apart, box_widths, close_legend, draw_box
 from ._item_order import item_order
-from ._layout import (
-    FONT_SIZE,
-    label_points,
-    legend_below,
-    points_per_pixel,
-    settle,
-    shortened,
-    spread_out,
-)
+from ._layout import FONT_SIZE, label_points, points_per_pixel, settle, spread_out
 from ._split_paths import (
     SPARSE,
     check_split_path,
@@ -35,7 +28,7 @@ if TYPE_CHECKING:
 
 # With more items than this, they are dots without names.
 _MOST_NAMES = 60
-_TIE, _ARROW, _FILL, _BAND = "0.55", "0.2", "#e3ecf7", "0.95"
+_TIE, _ARROW, _BAND = "0.55", "0.2", "0.95"
 # In points: between boxes of a row, between rows of a level, and between levels.
 _ACROSS, _ROWS, _LEVELS = 14.0, 12.0, 30.0
 
@@ -287,7 +280,7 @@ class ItemGraphDisplay:
         wanted = heights[-1] / 2 + share * (room[1] - (heights[0] + heights[-1]) / 2)
         centers = spread_out(wanted, heights * shrink, 0.0, room[1])
         ax.set(xlim=(0.0, room[0]), ylim=(0.0, room[1]))
-        written = _apart(centers, 1.2 * FONT_SIZE)
+        written = apart(centers, 1.2 * FONT_SIZE)
         ax.set_yticks(centers[written], [labels[k] for k in written])
         self.positions_ = np.empty((self.path.n_features, 2))
         step = (self._box_height() + _ROWS) * shrink
@@ -309,11 +302,10 @@ class ItemGraphDisplay:
     def _box_widths(self) -> NDArray[np.float64]:
         if not self._named:
             return np.full(self.path.n_features, 0.0)
-        names = (shortened(self.path._name(j), 20) for j in range(self.path.n_features))
-        return np.array([0.62 * FONT_SIZE * max(len(name), 2) + 8 for name in names])
+        return box_widths(self.path._name(j) for j in range(self.path.n_features))
 
     def _box_height(self) -> float:
-        return 1.9 * FONT_SIZE if self._named else 6.0
+        return BOX_HEIGHT if self._named else 6.0
 
     def _rows(self, widths: Any, room: float) -> tuple[list[Any], NDArray[np.float64]]:
         """Items of each row of each level, and the heights of the levels in points."""
@@ -352,15 +344,7 @@ class ItemGraphDisplay:
             )
             return
         for j, (x, y) in enumerate(self.positions_):
-            box = {"boxstyle": "round,pad=0.3", "fc": _FILL, "ec": "0.4", "lw": 0.8}
-            self.nodes_[j] = ax.text(
-                *(x, y, shortened(self.path._name(j), 20)),
-                ha="center",
-                va="center",
-                fontsize=FONT_SIZE * shrink,
-                bbox=box,
-                zorder=3,
-            )
+            self.nodes_[j] = draw_box(ax, x, y, self.path._name(j), shrink)
 
     def _draw_ties(self, ax: Axes, widths: Any, shrink: float) -> None:
         if not self._named:
@@ -430,7 +414,7 @@ class ItemGraphDisplay:
         if self.hidden_ties_:
             look = {"color": SPARSE, "lw": 1.0, "ls": (0, (3, 2))}
             handles.append(Line2D([], [], label="differ, but others tie them", **look))
-        _legend(ax, handles)
+        close_legend(ax, handles)
 
     # ----------------------------------------------------------------------- network
 
@@ -474,7 +458,7 @@ class ItemGraphDisplay:
             for found, color, style, label in styles
             if found
         ]
-        _legend(ax, handles)
+        close_legend(ax, handles)
         if self._named:
             settle(ax)
             points = [
@@ -494,24 +478,6 @@ class ItemGraphDisplay:
         )
         found: Mapping[int, Any] = networkx.spring_layout(graph, seed=0, iterations=200)
         return np.array([found[j] for j in range(self.path.n_features)])
-
-
-def _apart(places: NDArray[np.float64], gap: float) -> list[int]:
-    """Indices of decreasing places that are at least `gap` apart, from the first on."""
-    kept = [0]
-    for k in range(1, len(places)):
-        if places[kept[-1]] - places[k] >= gap:
-            kept.append(k)
-    return kept
-
-
-def _legend(ax: Axes, handles: list[Any]) -> None:
-    """A legend just below axes without a label."""
-    from matplotlib.transforms import offset_copy
-
-    if handles:
-        close = offset_copy(ax.transAxes, ax.figure, y=-6.0, units="points")
-        legend_below(ax, handles).set_bbox_to_anchor((0.5, 0.0), transform=close)
 
 
 def _line(start: Any, end: Any, *, arrowstyle: str, bend: float, **look: Any) -> Any:

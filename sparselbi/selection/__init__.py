@@ -28,6 +28,7 @@ from .split_stability import SupportAgreement, dice_coefficient, support_agreeme
 from .stability import Stability, stability_selection
 from .statistics import with_statistics
 from .table import SELECTORS, get_selector
+from .votes import FlipShare, VoteGap, VoteShare, get_vote_selector
 
 __all__ = [
     "SELECTORS",
@@ -36,6 +37,7 @@ __all__ = [
     "Discrepancy",
     "EntryGap",
     "FixedKnot",
+    "FlipShare",
     "InformationCriterion",
     "Irrepresentability",
     "OutlierCriterion",
@@ -47,10 +49,13 @@ __all__ = [
     "SupportAgreement",
     "TheoreticalTime",
     "TrimmedCV",
+    "VoteGap",
+    "VoteShare",
     "degrees_of_freedom",
     "dice_coefficient",
     "get_outlier_selector",
     "get_selector",
+    "get_vote_selector",
     "irrepresentable_condition",
     "noise_scale",
     "nu_study",

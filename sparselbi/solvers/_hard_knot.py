@@ -9,6 +9,7 @@ import numpy as np
 
 from .._shift_checks import check_same_rows
 from .._shift_design import SingularFit
+from ._hard_start import huber_start
 from ._shift_hard import hard_fits
 from ._shift_trace import ShiftTrace
 from .fast_s import FastS, fast_s
@@ -137,9 +138,11 @@ def fits_of(
 
 
 def _start(path, problem):
-    """The S fit that a path has stored."""
+    """The fit that a path has started from, as it has stored it."""
     scale = float(path.info["scale"])
     if scale == 0:  # which rows are on the hyperplane is not stored
+        if path.info["scale_rule"] == "mad":
+            return huber_start(problem.design, problem.row_factor)
         return fast_s(problem.design, random_state=path.info.get("random_state", 0))
     coef, intercept = path.info["start_coef"], path.info["start_intercept"]
     return FastS(coords_of(problem, coef, intercept), scale, 0, None, "converged")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from scipy import linalg
@@ -16,9 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from .._shift_design import Design
-    from .fast_s import FastS
 
-__all__ = ["CUTS", "default_thresholds", "hard_fits", "trace_hard"]
+__all__ = ["CUTS", "RobustStart", "default_thresholds", "hard_fits", "trace_hard"]
 
 # Cuts that a default grid contains, in standard deviations of one response.
 CUTS = (3.5, 3.0, 2.5, 2.0)
@@ -37,15 +36,25 @@ _DETERMINED, _LOPSIDED = 1e-10, 1e8
 _TAKEN = 1 << 14
 # Columns of the core depend on others up to rounding.
 _ROUNDED = 1e-12
+# Large graphs: what remains of a correction by conjugate gradients.
+_REMAINS = 1e-6
+
+
+class RobustStart(Protocol):
+    """Where hard thresholding starts: `FastS`, or `HuberStart` of comparisons."""
+
+    coords: NDArray[np.float64]
+    scale: float
+    exact_fit: NDArray[np.bool_] | None
 
 
 def default_thresholds(
     design: Design,
     row_factor: NDArray[np.float64],
-    start: FastS,
+    start: RobustStart,
     n_knots: int = _N_KNOTS,
 ) -> NDArray[np.float64]:
-    """Thresholds from where nobody is shifted down to 0.7 S-scales.
+    """Thresholds from where nobody is shifted down to 0.7 scales of the start.
 
     Geometric between the largest residual and the last cut, with 3.5, 3.0, 2.5 and 2.0
     times the scale exactly among them; for c responses, the lengths that normal vectors
@@ -56,7 +65,7 @@ def default_thresholds(
     ----------
     design : Design
     row_factor : ndarray of shape (n_samples,)
-    start : FastS
+    start : RobustStart
     n_knots : int, default=60
         About so many.
 
@@ -84,7 +93,7 @@ def default_thresholds(
 def trace_hard(
     design: Design,
     row_factor: NDArray[np.float64],
-    start: FastS,
+    start: RobustStart,
     *,
     thresholds: ArrayLike,
     max_shifted: float | None = None,
@@ -105,7 +114,7 @@ def trace_hard(
     design : Design
     row_factor : ndarray of shape (n_samples,)
         Factors v of the threshold; infinity: never shifted.
-    start : FastS
+    start : RobustStart
     thresholds : array-like of shape (n_thresholds,)
         Decreasing, not negative, in units of y. A first knot at which no row is shifted
         is put before them if the first one is not.
@@ -117,8 +126,9 @@ def trace_hard(
     ShiftTrace
         Constant between knots; an event of a row is at the first knot after it. Status
         "max_outliers", "singular" (the kept rows do not determine the fit at the next
-        threshold), "exact_fit" (the scale is 0), or "threshold_min". ``info["n_fits"]``
-        counts fits at each knot.
+        threshold; of comparisons: they leave items that are not compared with the
+        others any more), "exact_fit" (the scale is 0), or "threshold_min".
+        ``info["n_fits"]`` counts fits at each knot.
 
     Raises
     ------
@@ -138,7 +148,7 @@ def trace_hard(
     if start.exact_fit is not None:
         status = "exact_fit"
         message = (
-            "More than half of the rows are on one hyperplane, so the S-scale is 0."
+            "More than half of the rows are on one hyperplane, so their scale is 0."
         )
     for threshold in grid:
         try:
@@ -185,7 +195,9 @@ def trace_hard(
     )
 
 
-def hard_fits(design: Design, row_factor: NDArray[np.float64], start: FastS) -> _Fits:
+def hard_fits(
+    design: Design, row_factor: NDArray[np.float64], start: RobustStart
+) -> _Fits:
     """Return what fits at single thresholds, each from the same start.
 
     Its ``fixed_point(threshold)`` returns the rows that are kept, and the number of
@@ -196,6 +208,8 @@ def hard_fits(design: Design, row_factor: NDArray[np.float64], start: FastS) -> 
         kind = _FitsInMemory
     elif getattr(design, "way", None) == "gram":
         kind = _FitsOnStream
+    elif getattr(getattr(design, "graph", None), "way", None) == "cg":
+        kind = _FitsOnGraph
     return kind(design, row_factor, start)
 
 
@@ -250,7 +264,8 @@ class _Fits:
         """Signs of the residuals of one response, else 0."""
         if self._design.n_outputs > 1:
             return np.zeros(len(rows), dtype=np.int8)
-        Z, Y = self._design.take(rows)
+        take: Any = getattr(self._design, "take_sparse", self._design.take)
+        Z, Y = take(rows)  # rows of graphs are as wide as there are items
         return np.sign(Y - Z @ self.coords)[:, 0].astype(np.int8)
 
     def _reset(self):
@@ -262,6 +277,35 @@ class _Fits:
 
     def _finish(self, kept):
         pass
+
+
+class _FitsOnGraph(_Fits):
+    """Of votes on a large graph: from one set to the next by conjugate gradients.
+
+    A correction is small where few votes come or go, and what a rough solution leaves
+    of it is part of the next one. Whether the kept votes determine the scores is
+    checked for the set that stays.
+    """
+
+    def _reset(self):
+        self.coords = self._start.coords
+
+    def _refit(self, kept):
+        design: Any = self._design
+        solve = design.reweighted(kept.astype(np.float64))
+        if solve is None:  # further columns
+            return super()._refit(kept)
+
+        def work(rows, R, D):
+            return R * kept[rows, None]
+
+        score = design.sweep(work, self.coords)
+        self.coords = self.coords + solve(score, _REMAINS)
+        self.norms = design.norms(self.coords)
+        return None
+
+    def _finish(self, kept):
+        super()._refit(kept)
 
 
 class _FitsOnStream(_Fits):

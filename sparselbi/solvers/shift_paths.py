@@ -15,6 +15,7 @@ from ..losses import get_loss
 from ..path import EVENT_DTYPE
 from ..penalties import get_penalty
 from ..shift_path import ROW_EVENT_DTYPE, ShiftPath
+from ..vote_path import VotePath
 from ._shift_exact import trace_iss
 from ._shift_freedom import shift_freedom
 from ._shift_hard import default_thresholds, trace_hard
@@ -223,6 +224,10 @@ def retrace_shift(
     knots : array-like
         Where the result is going to be read: thresholds or times.
     """
+    if isinstance(path, VotePath):
+        from .vote_paths import retrace_votes
+
+        return retrace_votes(path, problem, knots)
     values = np.asarray(knots, dtype=np.float64)
     if path.method == "l1":
         from .huber import huber_path

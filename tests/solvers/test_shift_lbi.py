@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sparselbi._graph_design import GraphDesign
 from sparselbi._shift_design import DenseDesign, row_norms
 from sparselbi._shift_stream import StreamedDesign
 from sparselbi.solvers import _shift_lbi
@@ -357,3 +358,71 @@ def test_streamed_design_has_the_same_path(monkeypatch):
         np.testing.assert_array_equal(trace.event_row, dense.event_row)
         difference = (trace.shifts - dense.shifts).toarray()
         assert np.abs(difference).max() < 1e-7
+
+
+# ------------------------------------------------------------------- comparison graphs
+
+
+def make_votes(n_items=25, n=400, seed=0, weighted=False, extra=None):
+    """Votes on a graph, and the same as a dense design."""
+    rng = np.random.default_rng(seed)
+    first = rng.integers(0, n_items, n)
+    pairs = np.stack([first, (first + rng.integers(1, n_items, n)) % n_items], axis=1)
+    scores = rng.normal(size=n_items)
+    y = scores[pairs[:, 0]] - scores[pairs[:, 1]] + 0.3 * rng.normal(size=n)
+    y[: n // 10] += 5.0
+    weight = rng.integers(0, 4, n).astype(float) if weighted else None
+    columns = None if extra is None else rng.normal(size=(n, 2))
+    graph = GraphDesign(pairs, y, weight, n_items, columns)
+    return graph, DenseDesign(graph.incidence(), y[:, None], weight, False)
+
+
+@pytest.mark.parametrize("extra", [None, "two columns"])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("way", ["factor", "cg"])
+def test_votes_on_a_graph_have_the_iterates_of_their_matrix(
+    way, weighted, extra, monkeypatch
+):
+    # No row as wide as there are items, also where rows would be chosen.
+    def refuse(self, rows):
+        raise AssertionError("dense rows")
+
+    monkeypatch.setattr(GraphDesign, "take", refuse)
+    monkeypatch.setattr(_shift_lbi, "_SMALL", 0)
+    graph, dense = make_votes(weighted=weighted, extra=extra)
+    graph.graph._way = way
+    v = np.random.default_rng(1).uniform(0.5, 1.5, 400)
+    v[::40] = np.inf
+    one, other = (
+        trace_shift_lbi(design, v, kappa=4.0, n_knots=30, max_shifted=150)
+        for design in (graph, dense)
+    )
+    assert one.status == other.status == "max_outliers"
+    assert one.n_iter == other.n_iter > 50
+    np.testing.assert_allclose(one.knots, other.knots, rtol=1e-10)
+    np.testing.assert_array_equal(one.event_row, other.event_row)
+    np.testing.assert_array_equal(one.event_sign, other.event_sign)
+    np.testing.assert_allclose(
+        one.shifts.toarray(), other.shifts.toarray(), rtol=1e-9, atol=1e-9
+    )
+    np.testing.assert_allclose(one.rss, other.rss, rtol=1e-9)
+    fitted = [
+        np.stack([design.residuals(coords)[:, 0] for coords in trace.coords])
+        for design, trace in ((graph, one), (dense, other))
+    ]
+    known = np.ones(400, bool)
+    if graph.undetermined is not None:
+        known = ~graph.undetermined
+    np.testing.assert_allclose(fitted[0][:, known], fitted[1][:, known], atol=1e-9)
+    assert not one.shifts.toarray()[:, ::40].any()
+
+
+def test_a_path_on_a_graph_that_would_take_too_long(monkeypatch):
+    graph, _ = make_votes()
+    monkeypatch.setattr(_shift_lbi, "_MOST_VOTES", 400 * 100)
+    with pytest.raises(ValueError, match="990 steps, .* all 400 votes") as error:
+        trace_shift_lbi(graph, np.ones(400))
+    advised = float(str(error.value).split("Use t_max=")[1].split(" or")[0])
+    trace = trace_shift_lbi(graph, np.ones(400), t_max=0.999 * advised)
+    assert trace.status == "t_max"
+    assert 90 <= trace.n_iter <= 100

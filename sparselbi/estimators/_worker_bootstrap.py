@@ -1,0 +1,348 @@
+"""Bootstrap of a ranking over workers: everything is fitted and chosen again."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections import Counter
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from scipy import special
+from sklearn.utils import check_random_state
+
+from .._comparison_graph import checked_pairs
+from .._shift_design import TooWide
+from ._coefficient_inference import check_level
+from ._rank_intervals import rank_frame, rank_sets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pandas as pd
+    from numpy.typing import ArrayLike, NDArray
+
+KINDS = ("bayesian", "resample")
+# Failures that a draw may have: no fit, no choice, no convergence.
+_FAILURES = (ValueError, RuntimeError, ArithmeticError)
+# Draws whose masks are in memory at a time.
+_DRAWS = 64
+# A dense covariance has at most so many rows.
+_MAX_DENSE = 4096
+
+
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
+class RankingBootstrap:
+    """Scores and distrusted votes of draws of workers.
+
+    Attributes
+    ----------
+    kind : {"bayesian", "resample"}
+    estimate : ndarray of shape (n_items,)
+        Scores of all votes.
+    scores : ndarray of shape (n_boot, n_items)
+        NaN: the draw has failed, or an item has lost its votes.
+    distrust_frequency : ndarray of shape (n_votes,)
+        Share of the draws with the vote in which it was distrusted; NaN if there is
+        none.
+    failures : dict of str to int
+        Messages of draws that have failed, and how many draws.
+    n_clusters : int
+    components : ndarray of int of shape (n_items,)
+        Scores are compared within components.
+    items : ndarray of shape (n_items,)
+        Labels.
+    """
+
+    kind: str
+    estimate: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    distrust_frequency: NDArray[np.float64]
+    failures: dict[str, int]
+    n_clusters: int
+    components: NDArray[np.intp]
+    items: NDArray[Any]
+
+    @property
+    def n_boot(self) -> int:
+        """Number of draws, with those that have failed."""
+        return len(self.scores)
+
+    @property
+    def n_failed(self) -> int:
+        """Number of draws that have failed."""
+        return sum(self.failures.values())
+
+    @cached_property
+    def _good(self):
+        return self.scores[~np.isnan(self.scores).all(axis=1)]
+
+    @cached_property
+    def cov(self) -> NDArray[np.float64]:
+        """Covariance of the scores over the draws, (n_items, n_items).
+
+        NaN across components, and for items that lost their votes in some draw.
+        """
+        if len(self.estimate) > _MAX_DENSE:
+            raise TooWide(
+                f"the covariance of {len(self.estimate)} items has more than "
+                f"{_MAX_DENSE} rows; use differences(pairs)."
+            )
+        cov = np.atleast_2d(np.cov(self._good, rowvar=False))
+        cov[self.components[:, None] != self.components] = np.nan
+        return cov
+
+    def differences(
+        self, pairs: ArrayLike, level: float = 0.95, kind: str = "percentile"
+    ) -> pd.DataFrame:
+        """Differences of scores with intervals.
+
+        Parameters
+        ----------
+        pairs : array-like of int of shape (n_pairs, 2)
+            Codes of items.
+        level : float, default=0.95
+        kind : {"percentile", "normal"}, default="percentile"
+            Quantiles of the draws, or the estimate plus and minus standard errors times
+            the quantile of t with as many degrees of freedom as clusters less 1.
+
+        Returns
+        -------
+        DataFrame
+            ``first``, ``second``, ``difference``, ``standard_error``, ``low``,
+            ``high``, ``n_draws``: draws that had both items. NaN across components.
+
+        Raises
+        ------
+        ValueError
+            If an argument is out of range.
+        """
+        import pandas as pd
+
+        check_level(level)
+        if kind not in ("percentile", "normal"):
+            raise ValueError(f"kind={kind!r} is unknown; use 'percentile' or 'normal'.")
+        first, second = checked_pairs(pairs, len(self.estimate))
+        value = self.estimate[first] - self.estimate[second]
+        value[self.components[first] != self.components[second]] = np.nan
+        drawn = self._good[:, first] - self._good[:, second]
+        drawn[:, np.isnan(value)] = np.nan
+        n_draws = np.count_nonzero(~np.isnan(drawn), axis=0)
+        error, low, high = np.full((3, len(first)), np.nan)
+        some = n_draws > 1
+        error[some] = np.nanstd(drawn[:, some], axis=0, ddof=1)
+        if kind == "normal":
+            half = special.stdtrit(self.n_clusters - 1.0, (1 + level) / 2) * error
+            low, high = value - half, value + half
+        elif some.any():
+            ends = [(1 - level) / 2, (1 + level) / 2]
+            low[some], high[some] = np.nanquantile(drawn[:, some], ends, axis=0)
+        return pd.DataFrame(
+            {
+                "first": self.items[first],
+                "second": self.items[second],
+                "difference": value,
+                "standard_error": error,
+                "low": low,
+                "high": high,
+                "n_draws": n_draws,
+            }
+        )
+
+    def rank_intervals(
+        self, level: float = 0.95, kind: str = "marginal"
+    ) -> pd.DataFrame:
+        """Confidence sets of the ranks, as of `RankingInference.rank_intervals`.
+
+        The draws take the place of the multiplier bootstrap, and their covariance that
+        of the sandwich. Draws without some item are left out for its component.
+
+        Parameters
+        ----------
+        level : float, default=0.95
+        kind : {"marginal", "joint"}, default="marginal"
+
+        Returns
+        -------
+        DataFrame
+            ``item``, ``component``, ``rank``, ``low``, ``high``, ``score``.
+        """
+        check_level(level)
+        whole = ~np.isnan(self._good).any(axis=1)
+        if np.count_nonzero(whole) < 2:
+            raise ValueError(
+                f"{np.count_nonzero(whole)} of {self.n_boot} draws have all items; use "
+                "kind='bayesian', in which no item loses all its votes."
+            )
+        good = self._good[whole]
+        low, high = rank_sets(
+            self.estimate,
+            np.atleast_2d(np.cov(good, rowvar=False)),
+            good - self.estimate,
+            self.components,
+            self.components,
+            level=level,
+            kind=kind,
+            degrees=lambda rows, columns: np.full(
+                (len(rows), len(columns)), self.n_clusters - 1.0
+            ),
+        )
+        return rank_frame(
+            self.items, self.components, self.estimate, low, high, self.components
+        )
+
+    def __repr__(self) -> str:
+        text = (
+            f"RankingBootstrap(kind={self.kind!r}, n_boot={self.n_boot}, "
+            f"n_clusters={self.n_clusters}, n_items={len(self.estimate)}"
+        )
+        return f"{text}, n_failed={self.n_failed})" if self.n_failed else f"{text})"
+
+
+def worker_bootstrap(
+    refit: Callable[[NDArray[np.float64]], tuple[Any, Any]],
+    clusters: ArrayLike,
+    n_boot: int = 200,
+    random_state: Any = None,
+    n_jobs: int | None = None,
+    kind: str = "bayesian",
+    *,
+    components: ArrayLike | None = None,
+    items: ArrayLike | None = None,
+) -> RankingBootstrap:
+    """Fit, and choose, again and again with random weights of the workers.
+
+    Parameters
+    ----------
+    refit : callable
+        Of factors of the weights of the votes (n_votes,), at least 0: returns scores
+        (n_items,) and which votes are distrusted, bool (n_votes,). Called once with
+        ones.
+    clusters : array-like of shape (n_votes,)
+        Labels of the workers; all different if votes are independent.
+    n_boot : int, default=200
+    random_state : int, RandomState instance or None
+        The draws do not depend on `n_jobs`, nor on the order of the votes.
+    n_jobs : int or None
+        Of joblib.
+    kind : {"bayesian", "resample"}, default="bayesian"
+        Factors of the workers: exponential, scaled to mean 1 [1]; or how often each is
+        drawn from all of them with replacement. With the latter, items may lose all
+        their votes and components may fall apart, so that a draw fails or compares what
+        cannot be compared.
+    components : array-like of int of shape (n_items,), default=None
+        Within which scores are compared; None: all of them.
+    items : array-like of shape (n_items,), default=None
+        Labels; None: numbers.
+
+    Returns
+    -------
+    RankingBootstrap
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or there is one cluster only.
+    RuntimeError
+        If more than half of the draws fail.
+
+    Warns
+    -----
+    UserWarning
+        If some draws fail (ValueError, RuntimeError or ArithmeticError), with the
+        reasons. Intervals are those of the other draws.
+
+    References
+    ----------
+    .. [1] D. B. Rubin (1981). The Bayesian bootstrap. Annals of Statistics 9, 130-134.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind={kind!r} is unknown; use one of {KINDS}.")
+    if not (isinstance(n_boot, int | np.integer) and n_boot >= 2):
+        raise ValueError(f"n_boot={n_boot!r} must be an integer of at least 2.")
+    known, codes = np.unique(np.asarray(clusters), return_inverse=True)
+    if len(known) < 2 or codes.ndim != 1:
+        raise ValueError(
+            f"clusters has shape {codes.shape} and {len(known)} label(s); give one for "
+            "each vote, and at least two different ones."
+        )
+    estimate, mask = refit(np.ones(len(codes)))
+    estimate, mask = np.asarray(estimate, dtype=np.float64), np.asarray(mask)
+    n_items = len(estimate)
+    if mask.shape != codes.shape:
+        raise ValueError(
+            f"refit returned a mask of shape {mask.shape} for {len(codes)} votes."
+        )
+    components = np.zeros(n_items) if components is None else np.asarray(components)
+    items = np.arange(n_items) if items is None else np.asarray(items)
+    for name, given in (("components", components), ("items", items)):
+        if given.shape != (n_items,):
+            raise ValueError(
+                f"{name} has shape {given.shape}; it needs one entry for each of the "
+                f"{n_items} items."
+            )
+    seeds = check_random_state(random_state).randint(2**31 - 1, size=n_boot)
+
+    def draw(seed):
+        rng = np.random.default_rng(seed)
+        if kind == "bayesian":
+            of_workers = rng.standard_exponential(len(known))
+            of_workers *= len(known) / of_workers.sum()
+        else:
+            drawn = rng.integers(len(known), size=len(known))
+            of_workers = np.bincount(drawn, minlength=len(known)).astype(np.float64)
+        factor = of_workers[codes]
+        try:
+            scores, distrusted = refit(factor)
+        except _FAILURES as error:
+            return f"{type(error).__name__}: {error}", None, None
+        return np.asarray(scores), np.asarray(distrusted, dtype=bool), factor > 0
+
+    scores = np.full((n_boot, n_items), np.nan)
+    often, present = np.zeros((2, len(codes)))
+    failures: Counter[str] = Counter()
+    with Parallel(n_jobs=n_jobs) as parallel:
+        for start in range(0, n_boot, _DRAWS):
+            some = seeds[start : start + _DRAWS].tolist()
+            results = parallel(delayed(draw)(seed) for seed in some)
+            for k, (found, distrusted, used) in enumerate(results, start):
+                if isinstance(found, str):
+                    failures[found] += 1
+                    continue
+                scores[k] = found
+                often += distrusted & used
+                present += used
+    _report(failures, n_boot)
+    frequency = np.full(len(codes), np.nan)
+    np.divide(often, present, out=frequency, where=present > 0)
+    return RankingBootstrap(
+        kind=kind,
+        estimate=estimate,
+        scores=scores,
+        distrust_frequency=frequency,
+        failures=dict(failures),
+        n_clusters=len(known),
+        components=components.astype(np.intp),
+        items=items,
+    )
+
+
+def _report(failures, n_boot):
+    count = sum(failures.values())
+    if not count:
+        return
+    reason, times = failures.most_common(1)[0]
+    text = (
+        f"{count} of {n_boot} draws of workers have failed, most often ({times}) with "
+        f"{reason!r}"
+    )
+    if 2 * count > n_boot:
+        raise RuntimeError(
+            f"{text}. That leaves no intervals: use kind='bayesian', a ridge, or rank "
+            "fewer items."
+        )
+    warnings.warn(
+        f"{text}. Intervals are those of the other draws.", UserWarning, stacklevel=3
+    )

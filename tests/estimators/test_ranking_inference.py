@@ -1,0 +1,1026 @@
+"""Standard errors and rank sets of votes against closed forms, loops and packages."""
+
+import itertools
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import sparse, special, stats
+
+from sparselbi import _comparison_graph
+from sparselbi._shift_design import SingularFit, TooWide
+from sparselbi.comparison_problem import ComparisonProblem
+from sparselbi.estimators import _ranking_clusters
+from sparselbi.estimators import _ranking_inference as module
+from sparselbi.estimators._rank_intervals import rank_frame, rank_sets
+from sparselbi.estimators._ranking_inference import (
+    RankingInference,
+    linear_scores,
+    logistic_scores,
+    worker_bootstrap,
+)
+from sparselbi.estimators._robust_inference import huber_inference
+from sparselbi.shift_problem import ShiftProblem
+from sparselbi.solvers._huber_grid import trace_huber_grid
+from sparselbi.solvers.flip_mixture import flip_mixture
+from sparselbi.solvers.logistic_shift import bradley_terry, trace_logistic_shift
+
+EXTRAS = (None, "bias", "workers", "dependent")
+
+
+def cast(seed=0, m=7, n=150, n_workers=12, graded=True, rate=0.15):
+    """Pairs, votes and workers."""
+    rng = np.random.default_rng(seed)
+    theta = np.linspace(-1, 1, m)
+    first = rng.integers(0, m, n)
+    pairs = np.stack([first, (first + rng.integers(1, m, n)) % m], axis=1)
+    eta = theta[pairs[:, 0]] - theta[pairs[:, 1]] + 0.2
+    y = eta + rng.normal(size=n)
+    if not graded:
+        y = np.where(rng.random(n) < special.expit(1.5 * eta), 1.0, -1.0)
+    y = np.where(rng.random(n) < rate, -y, y)
+    return pairs, y, rng.integers(0, n_workers, n)
+
+
+def columns(kind, workers):
+    n = len(workers)
+    of_workers = np.eye(workers.max() + 1)[workers][:, :3]
+    return {
+        None: None,
+        "bias": np.ones((n, 1)),
+        "workers": sparse.csr_array(of_workers),
+        "dependent": np.column_stack([np.ones(n), of_workers, np.full(n, 2.0)]),
+    }[kind]
+
+
+def case(seed=0, model="linear", extra=None, weights=False, features=None, **options):
+    """A problem with a fit: problem, coef, psi, curvature, workers."""
+    pairs, y, workers = cast(seed, graded=model == "linear", **options)
+    m = options.get("m", 7)
+    rng = np.random.default_rng(seed)
+    w = rng.integers(0, 4, len(y)).astype(float) if weights else None
+    problem = ComparisonProblem(
+        pairs,
+        y,
+        m,
+        sample_weight=w,
+        features=features,
+        extra=columns(extra, workers),
+        dense=False if features is None else "auto",
+    )
+    return (problem, *fitted(problem, model), workers)
+
+
+def fitted(problem, model="linear"):
+    """Coefficients, scores and curvature of a robust fit."""
+    if model == "linear":
+        trace = trace_huber_grid(
+            problem.design, problem.row_factor, thresholds=[1.2], tol=1e-13
+        )
+        coef = problem.design.to_coefs(trace.coords[-1])[0].ravel()
+        return coef, *linear_scores(problem, coef, 1.2)
+    design = problem.vote_design
+    trace = trace_logistic_shift(
+        design, problem.row_factor, thresholds=[0.7], ridge=0.02, tol=1e-10
+    )
+    coef = design.to_coefs(trace.coords[-1])[0].ravel()
+    return coef, *logistic_scores(problem, coef, 0.7, 0.02)
+
+
+def incidence(problem):
+    """Dense rows of all parameters, (n, p): scores or features, then extra."""
+    return problem.arrays()[0]
+
+
+def twin(problem, psi, curvature, clusters, border=None):
+    """Covariance of all parameters by a pseudo-inverse and loops; rank and factor."""
+    X = incidence(problem)
+    n, p = X.shape
+    w = np.ones(n) if problem.sample_weight is None else problem.sample_weight
+    H = (X * (w * curvature)[:, None]).T @ X
+    S = X * psi[:, None]
+    if border is not None:
+        score, cross, own = border
+        beside = X.T @ (w * cross)
+        H = np.block([[H, beside[:, None]], [beside[None, :], np.sum(w * own)]])
+        S = np.column_stack([S, score])
+    if clusters is None:
+        meat = (S * w[:, None]).T @ S
+    else:
+        meat = np.zeros_like(H)
+        for label in set(clusters[w > 0].tolist()):
+            of_one = (w[:, None] * S)[clusters == label].sum(axis=0)
+            meat += np.outer(of_one, of_one)
+    rank = np.linalg.matrix_rank(H, tol=1e-9 * np.abs(H).max(), hermitian=True)
+    bread = np.linalg.pinv(H, rcond=1e-10, hermitian=True)
+    N = w.sum()
+    factor = N / (N - rank)
+    if clusters is not None:
+        G = len(set(clusters[w > 0].tolist()))
+        factor = G / (G - 1) * (N - 1) / (N - rank)
+    return factor * bread @ meat @ bread, rank, factor, bread
+
+
+def contrast_rows(problem, pairs, width):
+    """Contrasts of differences of scores, (k, width)."""
+    C = np.zeros((len(pairs), width))
+    if problem.features is None:
+        C[np.arange(len(pairs)), pairs[:, 0]] = 1
+        C[np.arange(len(pairs)), pairs[:, 1]] = -1
+    else:
+        d = problem.features.shape[1]
+        C[:, :d] = problem.features[pairs[:, 0]] - problem.features[pairs[:, 1]]
+    return C
+
+
+def all_pairs(m):
+    return np.array(list(itertools.combinations(range(m), 2)))
+
+
+# -- the sandwich ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weights", [False, True])
+def test_least_squares_without_workers_is_hc1(weights):
+    pairs, y, _ = cast()
+    w = np.random.default_rng(1).integers(1, 4, len(y)).astype(float)
+    w = w if weights else np.ones(len(y))
+    problem = ComparisonProblem(pairs, y, 7, sample_weight=w if weights else None)
+    X = incidence(problem)[:, 1:]  # item 0 has score 0
+    beta = np.linalg.solve((X * w[:, None]).T @ X, X.T @ (w * y))
+    coef = np.concatenate([[0], beta]) - beta.sum() / 7
+    psi, curvature = linear_scores(problem, coef, np.inf)
+    found = RankingInference(problem, coef, psi, curvature)
+    inverse = np.linalg.inv((X * w[:, None]).T @ X)
+    residual = y - X @ beta
+    meat = (X * (w * residual**2)[:, None]).T @ X
+    cov = w.sum() / (w.sum() - 6) * inverse @ meat @ inverse
+    value, error, df = found.differences(np.array([[2, 0], [0, 5], [3, 4]]))
+    np.testing.assert_allclose(value, [beta[1], -beta[4], beta[2] - beta[3]])
+    expected = [cov[1, 1], cov[4, 4], cov[2, 2] + cov[3, 3] - 2 * cov[2, 3]]
+    np.testing.assert_allclose(error, np.sqrt(expected), rtol=1e-10)
+    assert found.rank == 6
+    assert found.df == w.sum() - 6
+    assert (df < found.df).all()
+
+
+@pytest.mark.parametrize("features", [None, "features"])
+@pytest.mark.parametrize("clustered", [False, True])
+@pytest.mark.parametrize("weights", [False, True])
+@pytest.mark.parametrize("extra", EXTRAS)
+@pytest.mark.parametrize("model", ["linear", "logistic"])
+def test_errors_are_those_of_a_slow_twin(model, extra, weights, clustered, features):
+    if features is not None:
+        features = np.random.default_rng(3).normal(size=(7, 3)) + 5
+    problem, coef, psi, curvature, workers = case(
+        2, model, extra, weights, features=features
+    )
+    clusters = workers if clustered else None
+    found = RankingInference(problem, coef, psi, curvature, clusters)
+    cov, rank, factor, bread = twin(problem, psi, curvature, clusters)
+    assert found.rank == rank == problem.rank
+    np.testing.assert_allclose(found.factor, factor)
+    pairs = all_pairs(7)
+    C = contrast_rows(problem, pairs, len(cov))
+    value, error, df = found.differences(pairs)
+    np.testing.assert_allclose(value, C @ coef, atol=1e-12)
+    np.testing.assert_allclose(
+        error, np.sqrt(np.einsum("ki,ij,kj->k", C, cov, C)), rtol=1e-7
+    )
+    # Degrees of freedom by the definition.
+    w = np.ones(len(psi)) if problem.sample_weight is None else problem.sample_weight
+    share = w[:, None] * (incidence(problem) @ bread @ C.T) ** 2
+    if clustered:
+        sums = [share[workers == g].sum(axis=0) for g in set(workers[w > 0])]
+        squares = np.square(sums).sum(axis=0)
+    else:
+        squares = (share**2)[w > 0].T @ (1 / w[w > 0])
+    expected = np.clip(share.sum(axis=0) ** 2 / squares - 1, 1, found.df)
+    np.testing.assert_allclose(df, expected, rtol=1e-7)
+    # Further columns: those that are determined.
+    n_extra = problem.n_extra
+    if n_extra:
+        errors = found.extra_errors()[0]
+        expected = np.sqrt(np.diagonal(cov)[-n_extra:])
+        if extra == "dependent":  # ones, twice: only the sum is known
+            np.testing.assert_array_equal(np.isnan(errors), [1, 0, 0, 0, 1])
+        some = ~np.isnan(errors)
+        np.testing.assert_allclose(errors[some], expected[some], rtol=1e-7)
+    if features is not None:
+        errors = found.coef_errors()[0]
+        np.testing.assert_allclose(errors, np.sqrt(np.diagonal(cov)[:3]), rtol=1e-7)
+
+
+@pytest.mark.parametrize("threshold", [0.8, 2.0, np.inf])
+def test_same_as_the_clustered_errors_of_regression(threshold):
+    pairs, y, workers = cast(4)
+    problem = ComparisonProblem(pairs, y, 7)
+    full = ShiftProblem(incidence(problem)[:, 1:], y, fit_intercept=False)
+    coords = full.design.least_squares()
+    if np.isfinite(threshold):
+        trace = trace_huber_grid(
+            full.design, full.row_factor, thresholds=[threshold], tol=1e-13
+        )
+        coords = trace.coords[-1]
+    other = huber_inference(full, coords, threshold, kind="clustered", clusters=workers)
+    coef = np.concatenate([[0], other.coef])
+    psi, curvature = linear_scores(problem, coef, threshold)
+    found = RankingInference(problem, coef, psi, curvature, workers)
+    value, error, _ = found.differences(np.array([[k, 0] for k in range(1, 7)]))
+    np.testing.assert_allclose(value, other.coef, rtol=1e-12)
+    np.testing.assert_allclose(error, other.standard_error, rtol=1e-9)
+    assert found.df == other.df
+    np.testing.assert_allclose(found.factor, other.info["correction"])
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.3])
+@pytest.mark.parametrize("threshold", [0.4, np.inf])
+def test_scores_and_curvature_of_logistic_votes_are_derivatives(threshold, ridge):
+    pairs, y, _ = cast(5, graded=False)
+    y[::7] = 0.0
+    problem = ComparisonProblem(pairs, y, 7, extra=np.ones((len(y), 1)))
+    coef = np.random.default_rng(0).normal(size=8)
+
+    def loss(step):
+        """By the shifts: minimum of the loss with them plus their penalty."""
+        eta = problem.eta(coef) + step
+        grid = [0.0] if np.isinf(threshold) else np.linspace(-12, 12, 240_001)
+        out = []
+        for e, v in zip(eta, y, strict=True):
+            shifted = e + np.asarray(grid)
+            of_vote = np.logaddexp(0, -shifted) * (1 + v) / 2
+            of_vote += np.logaddexp(0, shifted) * (1 - v) / 2
+            if np.isfinite(threshold):
+                of_vote += threshold * np.abs(grid)
+            out.append(of_vote.min())
+        tie = (np.logaddexp(0, eta) + np.logaddexp(0, -eta)) / 2
+        return np.array(out) + ridge * tie
+
+    some = slice(0, 30)
+    problem = problem.subset(np.arange(len(y))[some])
+    y, h = y[some], 1e-3
+    psi, curvature = logistic_scores(problem, coef, threshold, ridge)
+    low, mid, high = loss(-h), loss(0.0), loss(h)
+    np.testing.assert_allclose(psi, (low - high) / (2 * h), atol=2e-5)
+    # Away from the kink of the first derivative.
+    eta = problem.eta(coef)
+    kink = np.abs(np.abs((1 + y) / 2 - special.expit(eta)) - threshold) < 1e-3
+    second = (low - 2 * mid + high) / h**2
+    np.testing.assert_allclose(curvature[~kink], second[~kink], atol=2e-3)
+
+
+def test_flip_rate_is_profiled_out():
+    """Against numerical derivatives of the likelihood in all parameters."""
+    pairs, y, workers = cast(6, m=5, n=900, n_workers=20, graded=False, rate=0.1)
+    y = np.where(np.arange(900) % 17 == 0, 0.0, y)
+    weight = 1.0 + (np.arange(900) % 3)
+    problem = ComparisonProblem(pairs, y, 5, sample_weight=weight)
+    fit = flip_mixture(problem, profile=False, tol=1e-11)
+    assert 0 < fit.rate < 0.4
+    X = incidence(problem)[:, 1:]
+    start = np.append(fit.coef[1:] - fit.coef[0], fit.rate)
+
+    def loss(parameters):
+        chance = special.expit(X @ parameters[:-1])
+        chance = parameters[-1] + (1 - 2 * parameters[-1]) * chance
+        return -(1 + y) / 2 * np.log(chance) - (1 - y) / 2 * np.log1p(-chance)
+
+    p, h = len(start), 1e-4
+    steps = h * np.eye(p)
+    scores = np.stack([loss(start - s) - loss(start + s) for s in steps], axis=1)
+    scores /= 2 * h
+    H = np.empty((p, p))
+    for i, j in itertools.product(range(p), repeat=2):
+        a, b = steps[i], steps[j]
+        change = loss(start + a + b) - loss(start + a - b)
+        change -= loss(start - a + b) - loss(start - a - b)
+        H[i, j] = weight @ change / (4 * h**2)
+    sums = np.array(
+        [(weight[:, None] * scores)[workers == g].sum(axis=0) for g in range(20)]
+    )
+    bread = np.linalg.inv(H)
+    N = weight.sum()
+    cov = bread @ sums.T @ sums @ bread * 20 / 19 * (N - 1) / (N - p)
+    found = RankingInference(
+        problem, fit.coef, fit.psi, fit.curvature, workers, border=fit.border
+    )
+    assert found.rank == p
+    _, error, _ = found.differences(np.array([[k, 0] for k in range(1, 5)]))
+    np.testing.assert_allclose(error, np.sqrt(np.diagonal(cov)[:-1]), rtol=2e-5)
+    np.testing.assert_allclose(found.border_error()[0], np.sqrt(cov[-1, -1]), rtol=2e-5)
+    rest = RankingInference(problem, fit.coef, fit.psi, fit.curvature, workers)
+    assert (rest.differences(np.array([[4, 0]]))[1] < error[-1]).all()
+    expected = twin(problem, fit.psi, fit.curvature, workers, fit.border)[0]
+    np.testing.assert_allclose(
+        np.diagonal(found.cov), np.diagonal(expected)[:5], rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("features", [None, "features"])
+@pytest.mark.parametrize("extra", ["bias", "dependent"])
+@pytest.mark.parametrize("bordered", [False, True])
+def test_covariance_is_of_gauge_fixed_scores(extra, bordered, features):
+    if features is not None:
+        features = np.random.default_rng(3).normal(size=(7, 3))
+    problem, coef, psi, curvature, workers = case(7, extra=extra, features=features)
+    border = None
+    if bordered:
+        rng = np.random.default_rng(0)
+        border = tuple(rng.normal(size=(2, len(psi)))) + (np.full(len(psi), 2.0),)
+    found = RankingInference(problem, coef, psi, curvature, workers, border=border)
+    pairs = all_pairs(7)
+    cov = found.cov
+    np.testing.assert_allclose(cov.sum(axis=0), 0, atol=1e-14)
+    np.testing.assert_array_equal(found.scores, problem.scores(coef))
+    variance = np.diagonal(cov)
+    of_pairs = variance[pairs[:, 0]] + variance[pairs[:, 1]] - 2 * cov[tuple(pairs.T)]
+    _, error, _ = found.differences(pairs)
+    np.testing.assert_allclose(np.sqrt(of_pairs), error, rtol=1e-7)
+    # All at once, by the covariance; and some, by systems.
+    every, some = found.score_errors(), found.score_errors(np.arange(7))
+    np.testing.assert_allclose(every, some, rtol=1e-7)
+    np.testing.assert_allclose(every[0], np.sqrt(variance))
+
+
+@pytest.mark.parametrize("way", ["factor", "cg"])
+@pytest.mark.parametrize("extra", EXTRAS)
+@pytest.mark.parametrize("bordered", [False, True])
+def test_systems_and_dense_matrices_agree(extra, bordered, way, monkeypatch):
+    problem, coef, psi, curvature, workers = case(8, "logistic", extra, weights=True)
+    border = None
+    if bordered:
+        rng = np.random.default_rng(0)
+        border = tuple(rng.normal(size=(2, len(psi)))) + (np.full(len(psi), 2.0),)
+    arguments = problem, coef, psi, curvature, workers
+    dense = RankingInference(*arguments, border=border)
+    expected = dense.differences(all_pairs(7)), dense.extra_errors()
+    expected += (dense.score_errors(),)
+    monkeypatch.setattr(module, "_SMALL", 3)
+    medium = RankingInference(*arguments, border=border)
+    np.testing.assert_allclose(medium.cov, dense.cov, rtol=1e-9, atol=1e-14)
+    assert not medium._system.dense
+    monkeypatch.setattr(module, "_MAX_DENSE", 3)
+    monkeypatch.setattr(module, "_BLOCK", 30)  # several blocks of contrasts
+    monkeypatch.setattr(_ranking_clusters, "_BLOCK", 300)
+    monkeypatch.setattr(_comparison_graph, "_CHEAP_FACTOR", {"cg": -1}.get(way, 1e9))
+    large = RankingInference(*arguments, border=border)
+    found = large.differences(all_pairs(7)), large.extra_errors()
+    found += (large.score_errors(range(7)),)
+    assert not large._system.dense
+    assert large._system._graph.way == way
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-12)
+    for ask in (lambda: large.cov, large.rank_intervals, large.score_errors):
+        with pytest.raises(TooWide, match=r"7 items.*differences\(pairs\)"):
+            ask()
+
+
+def test_components_have_nothing_to_do_with_each_other():
+    one, other = case(1, m=5, n=80), case(2, m=6, n=90)
+    pairs = np.concatenate([one[0].pairs, other[0].pairs + 5])
+    workers = np.concatenate([one[4], other[4] + 12])
+    y = np.concatenate([one[0].y, other[0].y])
+    problem = ComparisonProblem(pairs, y, 11)
+    both = RankingInference(
+        problem,
+        np.concatenate([one[1], other[1]]),
+        np.concatenate([one[2], other[2]]),
+        np.concatenate([one[3], other[3]]),
+        workers,
+    )
+    value, error, df = both.differences(all_pairs(11))
+    across = (all_pairs(11)[:, 0] < 5) & (all_pairs(11)[:, 1] >= 5)
+    for found in (value, error, df):
+        np.testing.assert_array_equal(np.isnan(found), across)
+    np.testing.assert_array_equal(
+        np.isnan(both.cov), problem.components[:, None] != problem.components
+    )
+    frame = both.rank_intervals()
+    assert frame["component"].tolist() == [1] * 6 + [0] * 5
+    for (part, coef, psi, curvature, labels), shift in ((one, 0), (other, 5)):
+        alone = RankingInference(part, coef, psi, curvature, labels)
+        m = part.n_items
+        values, errors, _ = alone.differences(all_pairs(m))
+        rows = [
+            k
+            for k, pair in enumerate((all_pairs(11) - shift).tolist())
+            if min(pair) >= 0 and max(pair) < m
+        ]
+        np.testing.assert_allclose(value[rows], values, atol=1e-14)
+        np.testing.assert_allclose(
+            error[rows] / np.sqrt(both.factor),
+            errors / np.sqrt(alone.factor),
+            rtol=1e-10,
+        )
+        own = frame[frame["item"].isin(range(shift, shift + m))]
+        assert own["rank"].tolist() == list(range(1, m + 1))
+        assert (own["high"] <= m).all()
+
+
+@given(seed=st.integers(0, 50), clustered=st.booleans())
+@settings(max_examples=15, deadline=None)
+def test_weight_is_repeated_votes(seed, clustered):
+    problem, coef, psi, curvature, workers = case(seed, weights=True, extra="bias")
+    clusters = workers if clustered else None
+    weight = problem.sample_weight.astype(int)
+    found = RankingInference(problem, coef, psi, curvature, clusters)
+    rows = np.repeat(np.arange(len(weight)), weight)
+    repeated = ComparisonProblem(
+        problem.pairs[rows], problem.y[rows], 7, extra=np.ones((len(rows), 1))
+    )
+    other = RankingInference(
+        repeated,
+        coef,
+        psi[rows],
+        curvature[rows],
+        workers[rows] if clustered else None,
+    )
+    np.testing.assert_allclose(
+        found.differences(all_pairs(7)), other.differences(all_pairs(7)), rtol=1e-9
+    )
+    np.testing.assert_allclose(found.score_errors(), other.score_errors(), rtol=1e-9)
+    assert found.rank_intervals().equals(other.rank_intervals())
+
+
+@given(seed=st.integers(0, 50), clustered=st.booleans())
+@settings(max_examples=15, deadline=None)
+def test_order_of_votes_sides_and_labels_do_not_matter(seed, clustered):
+    problem, coef, psi, curvature, workers = case(seed)
+    clusters = workers if clustered else None
+    found = RankingInference(problem, coef, psi, curvature, clusters)
+    rng = np.random.default_rng(seed)
+    rows, place = rng.permutation(len(psi)), rng.permutation(7)
+    swap = rng.choice([-1, 1], len(psi))
+    pairs = place[problem.pairs]
+    pairs = np.where(swap[:, None] > 0, pairs, pairs[:, ::-1])
+    other = RankingInference(
+        ComparisonProblem(pairs[rows], (swap * problem.y)[rows], 7),
+        coef[np.argsort(place)],
+        (swap * psi)[rows],
+        curvature[rows],
+        workers[rows] if clustered else None,
+    )
+    np.testing.assert_allclose(
+        found.differences(all_pairs(7)),
+        other.differences(place[all_pairs(7)]),
+        rtol=1e-9,
+    )
+    if clustered:  # draws are those of the workers
+        frames = [R.rank_intervals().set_index("item") for R in (found, other)]
+        one, two = frames[0].loc[range(7)], frames[1].loc[place]
+        for name in ("rank", "low", "high"):
+            np.testing.assert_array_equal(one[name], two[name])
+
+
+def test_pairs_as_clusters():
+    problem, coef, psi, curvature, _ = case(3)
+    low, high = problem.pairs.min(axis=1), problem.pairs.max(axis=1)
+    found = RankingInference(problem, coef, psi, curvature, "pair")
+    other = RankingInference(problem, coef, psi, curvature, low * 7 + high)
+    assert found.n_clusters == 21
+    np.testing.assert_array_equal(
+        found.differences(all_pairs(7)), other.differences(all_pairs(7))
+    )
+
+
+def test_degrees_of_freedom_count_workers_who_matter():
+    pairs = np.tile(all_pairs(4), (9, 1))
+    workers = np.repeat(np.arange(9), 6)
+    rng = np.random.default_rng(0)
+    problem = ComparisonProblem(pairs, rng.normal(size=54), 4)
+    coef, psi, curvature = np.zeros(4), rng.normal(size=54), np.ones(54)
+    alike = RankingInference(problem, coef, psi, curvature, workers)
+    assert alike.df == 8
+    np.testing.assert_allclose(alike.differences(all_pairs(4))[2], 8)
+    np.testing.assert_allclose(alike.score_errors()[1], 8)
+    weighted = ComparisonProblem(
+        pairs, problem.y, 4, sample_weight=np.where(workers == 0, 100.0, 1.0)
+    )
+    one = RankingInference(weighted, coef, psi, curvature, workers)
+    share = np.array([100.0] + [1.0] * 8)
+    np.testing.assert_allclose(
+        one.differences(all_pairs(4))[2],
+        max(1.0, share.sum() ** 2 / (share**2).sum() - 1),
+    )
+
+
+def test_items_whose_votes_are_all_shifted():
+    pairs, y, workers = cast(1)
+    pairs, y, workers = (  # item 7: its votes are far from all others
+        np.concatenate([pairs, [[0, 7], [1, 7], [7, 2], [7, 3]]]),
+        np.concatenate([y, [-90.0, 90.0, -90.0, 90.0]]),
+        np.concatenate([workers, [0, 1, 2, 3]]),
+    )
+    problem = ComparisonProblem(pairs, y, 8, dense=False)
+    coef, psi, curvature = fitted(problem)
+    assert not curvature[-4:].any()
+    found = RankingInference(
+        problem, coef, psi, curvature, workers, items=list("abcdefgh")
+    )
+    _, error, _ = found.differences(all_pairs(8))
+    np.testing.assert_array_equal(np.isnan(error), (all_pairs(8) == 7).any(axis=1))
+    np.testing.assert_array_equal(np.flatnonzero(found.undetermined), [7])
+    assert "1 item(s) (h)" in found.message
+    cov = twin(problem, psi, curvature, workers)[0]
+    C = contrast_rows(problem, all_pairs(7), 8)
+    expected = np.sqrt(np.einsum("ki,ij,kj->k", C, cov, C))
+    np.testing.assert_allclose(found.differences(all_pairs(7))[1], expected, rtol=1e-8)
+    # Scores are compared with the average, of which item 7 is a part.
+    assert np.isnan(found.cov).all()
+    assert np.isnan(found.score_errors()[0]).all()
+    frame = found.rank_intervals().set_index("item")
+    assert frame.loc["h", ["low", "high"]].tolist() == [1, 8]
+    before = frame.loc[list("abcdefg")]
+    assert (before["high"] - before["low"] >= 1).all()
+    whole = RankingInference(problem, coef, psi, np.ones(len(y)), workers)
+    assert not whole.undetermined.any()
+    assert whole.message == ""
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_no_vote_within_its_limit(extra):
+    problem, coef, psi, curvature, workers = case(extra=extra)
+    found = RankingInference(problem, coef, psi, 0 * curvature, workers)
+    assert found.rank == 0
+    assert np.isnan(found.differences(all_pairs(7))[1]).all()
+    assert np.isnan(found.extra_errors()[0]).all()
+    assert np.isnan(found.cov).all()
+    assert found.undetermined.sum() == 6
+    assert "6 item(s) (1, 2, 3, 4, 5, ...)" in found.message
+    frame = found.rank_intervals()
+    assert (frame["low"] == 1).all()
+    assert (frame["high"] == 7).all()
+
+
+def test_columns_that_explain_differences_leave_them_open():
+    """Items 0, 1 are always first against 2, 3: a bias could explain it."""
+    rng = np.random.default_rng(0)
+    across = np.array([[a, b] for a in (0, 1) for b in (2, 3)])
+    pairs = np.tile(across, (10, 1))
+    problem = ComparisonProblem(pairs, rng.normal(size=40), 4, extra=np.ones((40, 1)))
+    found = RankingInference(
+        problem, np.zeros(5), rng.normal(size=40), np.ones(40), np.arange(40) % 5
+    )
+    _, error, _ = found.differences(all_pairs(4))
+    np.testing.assert_array_equal(~np.isnan(error), [1, 0, 0, 0, 0, 1])
+    assert np.isnan(found.extra_errors()[0]).all()
+    assert found.rank == 3
+    frame = found.rank_intervals().set_index("item")
+    assert (frame["low"] <= 2).all()
+    assert (frame["high"] >= 3).all()
+
+
+def test_a_saddle_point_has_no_standard_errors():
+    problem, coef, psi, curvature, workers = case()
+    for bent, border in (
+        (-curvature, None),
+        (np.where(problem.pairs[:, 0] == 2, -3.0, curvature), None),
+        (curvature, (psi, psi, -np.ones(len(psi)))),
+        (curvature, (psi, 50 * problem.y, np.ones(len(psi)))),
+    ):
+        found = RankingInference(problem, coef, psi, bent, workers, border=border)
+        with pytest.raises(SingularFit, match="not those of a minimum"):
+            found.differences(all_pairs(7))
+
+
+def test_bad_arguments():
+    problem, coef, psi, curvature, workers = case()
+    good = {"clusters": workers}
+    n = len(psi)
+
+    def make(**changes):
+        some = {"psi": psi, "curvature": curvature} | good | changes
+        return RankingInference(problem, coef, **some)
+
+    for changes, match in (
+        ({"psi": psi[:-1]}, rf"psi has shape \({n - 1},\)"),
+        ({"curvature": np.full(n, np.nan)}, "curvature contains nan for vote 0"),
+        ({"clusters": workers[:-1]}, "clusters has shape"),
+        ({"clusters": np.zeros(n)}, "clusters has 1 label"),
+        ({"clusters": "item"}, "clusters='item' is unknown"),
+        ({"border": (psi, psi)}, "border has 2 entries"),
+        ({"items": ["a"]}, "items has shape"),
+        ({"level": 95}, "level=95"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            make(**changes)
+    found = make()
+    for ask, match in (
+        (lambda: found.differences([[1, 1]]), "item 1 with itself"),
+        (lambda: found.differences([[1, 7]]), "between 0 and n_items"),
+        (lambda: found.rank_intervals(level=2.0), "level=2.0"),
+        (lambda: found.rank_intervals(kind="both"), "kind='both' is unknown"),
+        (lambda: found.rank_intervals(n_draws=3), "n_draws=3"),
+        (found.border_error, "no border"),
+        (found.coef_errors, "no features"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            ask()
+
+
+# Standard errors of statsmodels 0.15.0: Logit(y01, X).fit(method="newton", tol=1e-14,
+# cov_type="cluster", cov_kwds={"groups": workers}) for the votes of `frozen_votes`.
+STATSMODELS = {
+    "coef": [
+        0.750515162075807,
+        1.0146772011200234,
+        1.2432997530214136,
+        1.5736049988891583,
+        0.10816005843162231,
+    ],
+    "bse": [
+        0.214319240520746,
+        0.39152858539267604,
+        0.2653887458100801,
+        0.2032951584664271,
+        0.1301422582230316,
+    ],
+}
+
+
+def frozen_votes():
+    """Votes by arithmetic: items 0 to 4, workers 0 to 8."""
+    k = np.arange(240)
+    first = (k * k + 3 * k) % 5
+    pairs = np.stack([first, (first + 1 + (k * 7 + k // 11) % 4) % 5], axis=1)
+    ahead = (k * 31 + (k * k) % 47) % 100 < 50 + 9 * (pairs[:, 0] - pairs[:, 1])
+    return pairs, np.where(ahead, 1.0, -1.0), (k * 13 + k // 7) % 9
+
+
+def test_bradley_terry_clustered_as_in_statsmodels():
+    pairs, y, workers = frozen_votes()
+    problem = ComparisonProblem(pairs, y, 5, extra=np.ones((240, 1)), dense=False)
+    coords = bradley_terry(problem.design)
+    coef = problem.design.to_coefs(coords)[0].ravel()
+    psi, curvature = logistic_scores(problem, coef, np.inf)
+    found = RankingInference(problem, coef, psi, curvature, workers)
+    value, error, _ = found.differences(np.array([[k, 0] for k in range(1, 5)]))
+    np.testing.assert_allclose(value, STATSMODELS["coef"][:4], rtol=1e-7)
+    np.testing.assert_allclose(error, STATSMODELS["bse"][:4], rtol=1e-6)
+    np.testing.assert_allclose(coef[5], STATSMODELS["coef"][4], rtol=1e-7)
+    np.testing.assert_allclose(
+        found.extra_errors()[0], STATSMODELS["bse"][4:], rtol=1e-6
+    )
+
+
+# -- ranks -----------------------------------------------------------------------------
+
+
+def slow_sets(scores, cov, draws, level, kind, factor, df):
+    """Rank sets by loops."""
+    m = len(scores)
+
+    def error(i, j):
+        return np.sqrt(cov[i, i] + cov[j, j] - 2 * cov[i, j])
+
+    def most(draw, i):
+        return max(abs(draw[i] - draw[j]) / error(i, j) for j in range(m) if j != i)
+
+    largest = np.array([[most(draw, i) for i in range(m)] for draw in draws])
+    if kind == "joint":
+        largest[:] = largest.max(axis=1, keepdims=True)
+    low, high = [], []
+    for i in range(m):
+        ordered = np.sort(largest[:, i])
+        cut = ordered[int(np.ceil(level * (len(ordered) - 1)))]
+        better = worse = 0
+        for j in range(m):
+            if j == i:
+                continue
+            limit = stats.t.isf(stats.norm.sf(cut), df(i, j))
+            gap = scores[j] - scores[i]
+            if abs(gap) > limit * np.sqrt(factor) * error(i, j):
+                better += gap > 0
+                worse += gap < 0
+        low.append(1 + better)
+        high.append(m - worse)
+    return low, high
+
+
+@pytest.mark.parametrize("kind", ["marginal", "joint"])
+@pytest.mark.parametrize("clustered", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_rank_sets_are_those_of_a_slow_twin(seed, clustered, kind):
+    problem, coef, psi, curvature, workers = case(seed, n=100 + 200 * seed)
+    clusters = workers if clustered else None
+    found = RankingInference(problem, coef, psi, curvature, clusters)
+    draws = found._draws(199, 3)
+    # Degrees of freedom by votes that matter for one of both items.
+    bread = twin(problem, psi, curvature, clusters)[3]
+    X = incidence(problem)
+    share = (X @ bread @ (np.eye(7) - 1 / 7)) ** 2
+    if clustered:
+        share = np.array([share[workers == g].sum(axis=0) for g in set(workers)])
+
+    def df(i, j):
+        both = share[:, i] + share[:, j]
+        return np.clip(both.sum() ** 2 / (both @ both) - 1, 1, found.df)
+
+    cov = found.cov / found.factor
+    low, high = slow_sets(found.scores, cov, draws, 0.9, kind, found.factor, df)
+    frame = found.rank_intervals(0.9, kind, n_draws=199, random_state=3)
+    frame = frame.set_index("item").loc[range(7)]
+    assert frame["low"].tolist() == low
+    assert frame["high"].tolist() == high
+
+
+def test_draws_have_the_covariance_of_the_scores():
+    """Of the votes themselves, of workers, and of workers who are many."""
+    n_draws = 20_000
+    for count, extra, phi in itertools.product(
+        (0, 12, 60), (None, "dependent"), (None, np.eye(7)[:, :4] + 2)
+    ):
+        problem, coef, psi, curvature, _ = case(2, extra=extra, features=phi)
+        clusters = np.arange(150) % count if count else None
+        found = RankingInference(problem, coef, psi, curvature, clusters)
+        draws = found._draws(n_draws, 0)
+        draws -= draws.mean(axis=1, keepdims=True)
+        expected = found.cov / found.factor
+        size = np.sqrt(np.diagonal(expected))
+        gap = draws.T @ draws / n_draws - expected
+        gap /= np.maximum(np.outer(size, size), 1e-12)
+        assert np.nanmax(np.abs(gap)) < 5 * np.sqrt(2 / n_draws)
+
+
+def test_rank_sets_contain_the_rank_and_shrink_with_more_votes():
+    width = []
+    for n in (100, 1000, 10_000):
+        problem, coef, psi, curvature, _ = case(1, n=n)
+        found = RankingInference(problem, coef, psi, curvature)
+        frame, joint = found.rank_intervals(), found.rank_intervals(kind="joint")
+        assert (frame["low"] <= frame["rank"]).all()
+        assert (frame["rank"] <= frame["high"]).all()
+        assert (joint["low"] <= frame["low"]).all()
+        assert (joint["high"] >= frame["high"]).all()
+        lower = found.rank_intervals(level=0.5)
+        assert (lower["high"] - lower["low"] <= frame["high"] - frame["low"]).all()
+        width.append((frame["high"] - frame["low"]).sum())
+    assert width[0] > width[1] > width[2] == 0
+
+
+def test_ties_and_certain_scores():
+    scores = np.array([1.0, 0.0, 0.0, -1.0])
+    zero = np.zeros((4, 4))
+    groups = np.zeros(4, dtype=np.intp)
+    low, high = rank_sets(scores, zero, np.zeros((50, 4)), groups, groups, level=0.95)
+    np.testing.assert_array_equal(low, [1, 2, 2, 4])
+    np.testing.assert_array_equal(high, [1, 3, 3, 4])
+    frame = rank_frame(np.array(list("dcba")), groups, scores, low, high, groups)
+    assert frame["item"].tolist() == ["d", "c", "b", "a"]
+    assert frame["rank"].tolist() == [1, 2, 2, 4]
+    # Large groups come first.
+    groups = np.array([0, 1, 1, 1])
+    frame = rank_frame(np.arange(4), groups, scores, low, high, groups)
+    assert frame["item"].tolist() == [1, 2, 3, 0]
+    assert frame["rank"].tolist() == [1, 1, 3, 1]
+
+
+def test_blocks_of_items_and_draws_do_not_show():
+    rng = np.random.default_rng(0)
+    m = 75  # more than two blocks
+    root = rng.normal(size=(m, m))
+    scores, draws = 3 * rng.normal(size=m), rng.normal(size=(41, m)) @ root.T
+    groups = np.zeros(m, dtype=np.intp)
+    cov = root @ root.T
+    for kind in ("marginal", "joint"):
+        low, high = rank_sets(
+            scores, cov, draws, groups, groups, level=0.8, kind=kind, factor=0.01
+        )
+        expected = slow_sets(scores, cov, draws, 0.8, kind, 0.01, lambda i, j: 1e12)
+        assert low.tolist() == expected[0]
+        assert high.tolist() == expected[1]
+        assert (low > 1).any()
+
+
+# -- coverage --------------------------------------------------------------------------
+
+
+def test_intervals_cover_with_workers_who_differ():
+    """Least squares on votes with flipped sides: its limit is known exactly.
+
+    A worker flips a side with a probability of his own, on average 0.2, and has scores
+    of his own around the common ones: the mean vote is 0.6 times the difference.
+    """
+    rng = np.random.default_rng(0)
+    m, n_workers, n_votes, runs = 5, 30, 20, 200
+    theta, workers = np.linspace(-1, 1, m), np.repeat(np.arange(n_workers), n_votes)
+    pairs = all_pairs(m)
+    target = 0.6 * (theta[pairs[:, 0]] - theta[pairs[:, 1]])
+    hits = {"workers": [], "votes": [], "ranks": []}
+    for _ in range(runs):
+        first = rng.integers(0, m, len(workers))
+        second = (first + rng.integers(1, m, len(workers))) % m
+        own = theta + 0.5 * rng.normal(size=(n_workers, m))
+        y = own[workers, first] - own[workers, second]
+        y += 0.5 * rng.normal(size=len(workers))
+        flipped = rng.random(len(workers)) < rng.choice([0.1, 0.3], n_workers)[workers]
+        y = np.where(flipped, -y, y)
+        problem = ComparisonProblem(np.stack([first, second], axis=1), y, m)
+        design = problem.design
+        coef = design.to_coefs(design.least_squares())[0].ravel()
+        psi, curvature = linear_scores(problem, coef, np.inf)
+        for name, clusters in (("workers", workers), ("votes", None)):
+            found = RankingInference(problem, coef, psi, curvature, clusters)
+            value, error, df = found.differences(pairs)
+            half = special.stdtrit(df, 0.975) * error
+            hits[name].append(np.abs(value - target) <= half)
+            if clusters is not None:
+                frame = found.rank_intervals(n_draws=200).set_index("item")
+                rank = m - np.arange(m)
+                frame = frame.loc[range(m)]
+                hits["ranks"].append((frame["low"] <= rank) & (rank <= frame["high"]))
+    assert 0.93 <= np.mean(hits["workers"]) <= 0.97
+    assert np.mean(hits["votes"]) < 0.90  # ignoring who voted
+    assert np.mean(hits["ranks"]) >= 0.95
+
+
+# -- bootstrap -------------------------------------------------------------------------
+
+
+def least_squares_refit(problem):
+    def refit(factor):
+        weight = factor
+        if problem.sample_weight is not None:
+            weight = factor * problem.sample_weight
+        other = problem.with_weight(weight)
+        coef = other.design.to_coefs(other.design.least_squares())[0].ravel()
+        return other.scores(coef), np.abs(other.residuals(coef)) > 2
+
+    return refit
+
+
+def test_bootstrap_agrees_with_the_sandwich():
+    pairs, y, workers = cast(3, m=5, n=1500, n_workers=50)
+    problem = ComparisonProblem(pairs, y, 5)
+    coef = problem.design.to_coefs(problem.design.least_squares())[0].ravel()
+    psi, curvature = linear_scores(problem, coef, np.inf)
+    found = RankingInference(problem, coef, psi, curvature, workers)
+    for kind in ("bayesian", "resample"):
+        boot = worker_bootstrap(
+            least_squares_refit(problem), workers, 400, random_state=0, kind=kind
+        )
+        np.testing.assert_allclose(boot.estimate, found.scores)
+        error = found.differences(all_pairs(5))[1]
+        frame = boot.differences(all_pairs(5))
+        # Noise of 400 draws: 3.5 % for each of them.
+        ratio = frame["standard_error"] / error
+        assert 0.94 < np.exp(np.log(ratio).mean()) < 1.04
+        normal = boot.differences(all_pairs(5), kind="normal")
+        half = special.stdtrit(49, 0.975) * frame["standard_error"]
+        np.testing.assert_allclose(normal["high"] - normal["difference"], half)
+        drawn = boot.scores[:, 0] - boot.scores[:, 1]
+        np.testing.assert_allclose(
+            frame.loc[0, ["low", "high"]].astype(float),
+            np.quantile(drawn, [0.025, 0.975]),
+        )
+        np.testing.assert_allclose(
+            np.diagonal(boot.cov), boot.scores.var(axis=0, ddof=1)
+        )
+        ranks = boot.rank_intervals()
+        assert ranks["item"].tolist() == found.rank_intervals()["item"].tolist()
+        assert (ranks["low"] <= ranks["rank"]).all()
+        assert (ranks["high"] >= ranks["rank"]).all()
+        assert boot.n_failed == 0
+        share = boot.distrust_frequency
+        assert share.min() == 0
+        assert share.max() == 1
+        assert ((share > 0.5) == (np.abs(psi) > 2)).mean() > 0.99
+
+
+def test_draws_depend_on_the_seed_alone():
+    pairs, y, workers = cast(1, n=200)
+    refit = least_squares_refit(ComparisonProblem(pairs, y, 7))
+    one = worker_bootstrap(refit, workers, 6, random_state=5)
+    same = worker_bootstrap(refit, workers, 6, random_state=5, n_jobs=2)
+    np.testing.assert_array_equal(one.scores, same.scores)
+    np.testing.assert_array_equal(one.distrust_frequency, same.distrust_frequency)
+    rows = np.random.default_rng(0).permutation(200)
+    moved = ComparisonProblem(pairs[rows], y[rows], 7)
+    other = worker_bootstrap(
+        least_squares_refit(moved), workers[rows], 6, random_state=5
+    )
+    np.testing.assert_allclose(one.scores, other.scores, atol=1e-12)
+    fresh = worker_bootstrap(refit, workers, 6, random_state=6)
+    assert (fresh.scores != one.scores).all()
+
+
+def test_weights_of_workers_have_mean_one():
+    seen = []
+
+    def refit(factor):
+        seen.append(factor.copy())
+        return np.array([factor[0], factor[-1]]), factor > 1.5
+
+    labels = np.repeat(["x", "y", "z"], [1, 2, 5])
+    boot = worker_bootstrap(refit, labels, 3000, random_state=0)
+    factors = np.array(seen[1:])
+    assert (seen[0] == 1).all()
+    assert (factors[:, 1] == factors[:, 2]).all()
+    np.testing.assert_allclose(factors[:, [0, 1, 3]].sum(axis=1), 3)
+    # Dirichlet: mean 1, variance (G - 1) / (G + 1).
+    assert abs(factors[:, 0].mean() - 1) < 5 * np.sqrt(0.5 / 3000)
+    assert abs(factors[:, 0].var() - 0.5) < 0.08
+    np.testing.assert_allclose(boot.distrust_frequency, (factors > 1.5).mean(axis=0))
+    seen.clear()
+    boot = worker_bootstrap(refit, labels, 500, random_state=0, kind="resample")
+    factors = np.array(seen[1:])
+    np.testing.assert_array_equal(factors[:, [0, 1, 3]].sum(axis=1), 3)
+    present = (factors > 0).sum(axis=0)
+    np.testing.assert_allclose(
+        boot.distrust_frequency, (factors > 1.5).sum(axis=0) / present
+    )
+
+
+def test_failed_draws_are_reported():
+    calls = []
+
+    def refit(factor):
+        calls.append(1)
+        if len(calls) % 4 == 0:
+            raise SingularFit("no fit")
+        return np.array(
+            [factor[0], 0.0, np.nan if len(calls) == 2 else 1.0]
+        ), factor > 9
+
+    labels = np.arange(5)
+    with pytest.warns(UserWarning, match=r"5 of 20 draws .*SingularFit: no fit"):
+        boot = worker_bootstrap(refit, labels, 20, random_state=0)
+    assert boot.n_failed == 5
+    assert boot.failures == {"SingularFit: no fit": 5}
+    assert np.isnan(boot.scores).all(axis=1).sum() == 5
+    assert "n_failed=5" in repr(boot)
+    frame = boot.differences([[0, 1], [0, 2]])
+    assert frame["n_draws"].tolist() == [15, 14]
+    assert boot.rank_intervals()["low"].min() == 1
+    calls.clear()
+
+    def hardly(factor):
+        calls.append(1)
+        if len(calls) > 3:
+            raise RuntimeError("did not settle")
+        return factor[:2], factor > 9
+
+    with pytest.raises(RuntimeError, match=r"18 of 20 draws.*did not settle"):
+        worker_bootstrap(hardly, labels, 20, random_state=0)
+
+    def broken(factor):
+        raise KeyError("a mistake of the caller")
+
+    with pytest.raises(KeyError):
+        worker_bootstrap(broken, labels, 20)
+
+
+def test_bootstrap_within_components():
+    rng = np.random.default_rng(0)
+
+    def refit(factor):
+        return rng.normal(size=4), factor > 9
+
+    boot = worker_bootstrap(
+        refit, np.arange(9), 50, components=[0, 0, 1, 1], items=list("abcd")
+    )
+    frame = boot.differences([[0, 1], [1, 2]])
+    assert frame["first"].tolist() == ["a", "b"]
+    np.testing.assert_array_equal(np.isnan(frame["low"]), [False, True])
+    assert frame["n_draws"].tolist() == [50, 0]
+    np.testing.assert_array_equal(
+        np.isnan(boot.cov), np.kron(np.eye(2), np.ones((2, 2))) == 0
+    )
+    assert (boot.rank_intervals()["high"] <= 2).all()
+
+
+def test_bad_arguments_of_the_bootstrap():
+    def refit(factor):
+        return factor[:3], factor > 1
+
+    labels = np.arange(6)
+    for options, match in (
+        ({"n_boot": 1}, "n_boot=1"),
+        ({"n_boot": 2.5}, "n_boot=2.5"),
+        ({"kind": "jackknife"}, "kind='jackknife' is unknown"),
+        ({"clusters": np.zeros(6)}, "1 label"),
+        ({"components": [0, 0]}, r"components has shape \(2,\)"),
+        ({"items": [0, 0]}, r"items has shape \(2,\)"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            worker_bootstrap(refit, **({"clusters": labels, "n_boot": 5} | options))
+    with pytest.raises(ValueError, match=r"mask of shape \(2,\) for 6 votes"):
+        worker_bootstrap(lambda factor: (factor[:3], factor[:2] > 1), labels)
+    boot = worker_bootstrap(refit, labels, 5, random_state=0)
+    for ask, match in (
+        (lambda: boot.differences([[0, 1]], level=95), "level=95"),
+        (lambda: boot.differences([[0, 1]], kind="bca"), "kind='bca' is unknown"),
+        (lambda: boot.rank_intervals(kind="both"), "kind='both' is unknown"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            ask()
+    lost = worker_bootstrap(
+        lambda factor: (np.where(factor[:3] == 1, 1.0, np.nan), factor > 1), labels, 5
+    )
+    with pytest.raises(ValueError, match="0 of 5 draws have all items"):
+        lost.rank_intervals()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # no warning of empty slices
+        assert np.isnan(lost.differences([[0, 1]])["low"]).all()
