@@ -182,6 +182,10 @@ def _formula(kind: str, name: str, fields: dict[str, Any]) -> Any:
     from .penalties import PENALTIES
 
     tables: dict[str, Any] = {"loss": LOSSES, "penalty": PENALTIES}
+    if (kind, name) == ("loss", "network"):
+        from .torch._network_loss import NetworkLoss
+
+        return NetworkLoss(**fields)
     table = tables[kind]
     if name not in table:
         raise ValueError(f"unknown {kind} {name!r}; known are {sorted(table)}")

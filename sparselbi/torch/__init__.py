@@ -1,0 +1,35 @@
+"""Structurally sparse networks while they train: DessiLBI for PyTorch.
+
+An optional part: ``pip install "sparselbi[torch]"``. Importing it does not import
+torch; the first use of a name does.
+"""
+
+from importlib import import_module
+
+from .._utils.optional import import_optional
+
+_HOME = {
+    "Coupling": "coupling",
+    "DessiLBI": "optim",
+    "GroupTable": "group_table",
+    "PathRecorder": "recorder",
+    "couple": "coupling",
+    "group_masks": "masks",
+    "groups_for": "groups",
+    "sparse_weights": "masks",
+}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name):
+    if name not in _HOME:
+        raise AttributeError(f"module 'sparselbi.torch' has no attribute {name!r}")
+    import_optional("torch", "torch")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted(__all__)

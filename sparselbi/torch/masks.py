@@ -1,0 +1,163 @@
+"""Which weights are selected now, and the network that is left of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ._dynamics import current_duals
+from .layouts import GroupSet, all_sets
+
+__all__ = ["group_masks", "named_sets", "sparse_weights"]
+
+
+def named_sets(
+    model: nn.Module | None, optimizer: torch.optim.Optimizer
+) -> list[tuple[GroupSet, tuple[str, ...]]]:
+    """Registered sets of groups with the names that their tensors have in `model`.
+
+    Raises
+    ------
+    ValueError
+        If the optimizer selects no groups, or holds a tensor that is not in `model`.
+    """
+    sets = list(all_sets(optimizer))
+    if not sets or "path_time" not in sets[0].options:
+        raise ValueError(
+            f"The optimizer ({type(optimizer).__name__}) does not select groups: use "
+            f"DessiLBI, or call couple(optimizer, ...) before."
+        )
+    if model is None:
+        return [(groups, groups.names) for groups in sets]
+    known = {id(param): name for name, param in model.named_parameters()}
+    missing = [
+        name
+        for groups in sets
+        for name, param in zip(groups.names, groups.params, strict=True)
+        if id(param) not in known
+    ]
+    if missing:
+        raise ValueError(
+            f"The optimizer holds tensors that are not parameters of the model: "
+            f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}. The model "
+            f"was changed after the optimizer was made, or is another one; make a new "
+            f"optimizer for it."
+        )
+    return [(groups, tuple(known[id(p)] for p in groups.params)) for groups in sets]
+
+
+@torch.no_grad()
+def group_masks(
+    model: nn.Module | None, optimizer: torch.optim.Optimizer
+) -> dict[str, Tensor]:
+    """Where the split weights are nonzero now.
+
+    Parameters
+    ----------
+    model : torch.nn.Module or None
+        For the names; None takes those that the optimizer was given.
+    optimizer : torch.optim.Optimizer
+        `DessiLBI`, or one that is coupled.
+
+    Returns
+    -------
+    dict of str to bool Tensor
+        One mask per registered tensor, of its shape.
+
+    Raises
+    ------
+    ValueError
+        If nothing is registered, or a registered tensor is not in `model`.
+    """
+    masks: dict[str, Tensor] = {}
+    for groups, names in named_sets(model, optimizer):
+        inside = groups.selected(current_duals(optimizer, groups))
+        masks.update(zip(names, groups.masks(inside), strict=True))
+    return masks
+
+
+@contextmanager
+def sparse_weights(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    masks: dict[str, Tensor] | None = None,
+) -> Iterator[dict[str, Tensor]]:
+    """Within the context, weights outside of the support of Gamma are zero.
+
+    On leaving, also by an exception, every weight is restored bit by bit.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    optimizer : torch.optim.Optimizer
+        `DessiLBI`, or one that is coupled.
+    masks : dict of str to bool Tensor or None
+        Other masks, as from `PathRecorder.masks_at`; None: those of now.
+
+    Yields
+    ------
+    dict of str to bool Tensor
+        The masks.
+
+    Raises
+    ------
+    ValueError
+        If a registered tensor is not in `model`, or a mask does not fit.
+    RuntimeError
+        On leaving, if a masked weight was written to meanwhile, by a training step say:
+        the change is lost.
+
+    Notes
+    -----
+    Tensors that are not registered (biases, norms) stay as they are. Contexts can be
+    nested. While it lasts, one copy of the masked tensors is held.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sparselbi.torch import DessiLBI, groups_for, sparse_weights
+    >>> model = torch.nn.Linear(3, 2)
+    >>> optimizer = DessiLBI(groups_for(model, "weight"), lr=0.1)
+    >>> with sparse_weights(model, optimizer):  # nothing is selected yet
+    ...     (model(torch.ones(1, 3)) - model.bias).tolist()
+    [[0.0, 0.0]]
+    """
+    params = dict(model.named_parameters())
+    if masks is None:
+        masks = group_masks(model, optimizer)
+    for name, mask in masks.items():
+        if name not in params:
+            raise ValueError(
+                f"There is a mask for {name!r}, which is not in the model."
+            )
+        if mask.dtype != torch.bool or mask.shape != params[name].shape:
+            raise ValueError(
+                f"The mask for {name!r} has shape {tuple(mask.shape)} and dtype "
+                f"{mask.dtype}, expected {tuple(params[name].shape)} and torch.bool."
+            )
+    kept: dict[str, Tensor] = {}
+    written = []
+    try:
+        with torch.no_grad():
+            for name, mask in masks.items():
+                param = params[name]
+                kept[name] = param.detach().clone(memory_format=torch.preserve_format)
+                param.masked_fill_(~mask.to(param.device), 0)
+        yield masks
+    finally:
+        with torch.no_grad():
+            for name, weight in kept.items():
+                param, outside = params[name], ~masks[name].to(weight.device)
+                # Exact; allclose because it can take NaN for equal to NaN.
+                left = weight.masked_fill(outside, 0)
+                if not torch.allclose(param, left, rtol=0, atol=0, equal_nan=True):
+                    written.append(name)
+                param.copy_(weight)
+    if written:
+        raise RuntimeError(
+            f"Weights were changed within sparse_weights: {', '.join(written)}. They "
+            f"are restored to what they were before; train outside of the context."
+        )
