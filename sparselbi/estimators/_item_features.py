@@ -30,6 +30,8 @@ class ItemFeatures:
         If labels repeat, or a feature is missing, infinite or no number.
     """
 
+    values: NDArray[Any]
+
     def __init__(self, table: Any, like: "ItemFeatures | None" = None):
         columns = getattr(table, "columns", None)
         self.names = None if columns is None else tuple(str(name) for name in columns)

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import warnings
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -53,11 +54,11 @@ class PairwiseRanker(BaseEstimator):
         (or its logistic analogue) for every threshold; convex, for millions of votes.
         "iss" (in memory), "lbi" and "hard" leave shifted votes out; linear model.
     selector : str, float or selector, default="auto"
-        How many votes are distrusted: "flips" (mixture estimate of the share of
-        flipped votes; votes of -1 and +1), "gap" (largest gap in the order of entries),
-        `VoteShare` (a given share), a threshold of the path (or t); for graded votes
-        also "sigma", "bic" and "aic" as in `OutlierRegression`. "auto": "flips", or
-        "sigma" for graded votes.
+        How many votes are distrusted: "flips" for votes of -1 and +1 (`FlipShare`, a
+        mixture estimate of the share of flipped votes); "sigma" (`VoteCut`, 2.5
+        standard deviations), "gap", "bic" or "aic" for graded votes; `VoteShare` (a
+        given share) or a threshold of the path (or t) for both. "auto": "flips" or
+        "sigma".
     estimate : {"path", "refit", "mixture"}, default="path"
         The scores: of the path, with all votes, the loss of shifted ones being bounded
         in slope; without the distrusted votes; or, for votes of -1 and +1, maximum
@@ -235,7 +236,7 @@ class PairwiseRanker(BaseEstimator):
         path = self._trace(question, model)
         self.votes_, self.items_, self.model_ = votes, votes.items, model
         self.classes_ = np.array([-1, 1])
-        self._features = features
+        self._features: Any = features
         if features is not None and features.names is not None:
             self.feature_names_in_ = np.array(features.names, dtype=object)
         elif hasattr(self, "feature_names_in_"):
@@ -825,6 +826,6 @@ def _position_bias(coef, problem, votes):
 
 
 def _checked_level(level):
-    if not (isinstance(level, Real) and 0 < level < 1):
+    if not (isinstance(level, float) and 0 < level < 1):
         raise ValueError(f"level={level!r} must be between 0 and 1, such as 0.95.")
     return level

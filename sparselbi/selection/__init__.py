@@ -10,6 +10,7 @@ from .consistency import (
 )
 from .cross_validation import CrossValidated, CrossValidation
 from .degrees_of_freedom import degrees_of_freedom
+from .graded_votes import VoteCriterion, VoteCut, VoteGap
 from .information import InformationCriterion
 from .outliers import (
     EntryGap,
@@ -28,7 +29,7 @@ from .split_stability import SupportAgreement, dice_coefficient, support_agreeme
 from .stability import Stability, stability_selection
 from .statistics import with_statistics
 from .table import SELECTORS, get_selector
-from .votes import FlipShare, VoteGap, VoteShare, get_vote_selector
+from .votes import FlipShare, VoteShare, get_vote_selector
 
 __all__ = [
     "SELECTORS",
@@ -49,6 +50,8 @@ __all__ = [
     "SupportAgreement",
     "TheoreticalTime",
     "TrimmedCV",
+    "VoteCriterion",
+    "VoteCut",
     "VoteGap",
     "VoteShare",
     "degrees_of_freedom",

@@ -135,13 +135,16 @@ class FlipShare:
     The scores are those of the path itself if its fits are convex ("l1"). Fits that
     leave shifted votes out altogether ("hard", "iss", "lbi") confirm what they assume:
     without the votes against them, scores look surer than they are, and votes against
-    them look flipped. In 300 Bradley-Terry votes about 16 items without a flip, the
-    scores of a hard path with 20 % of the votes shifted give rates up to .18 (40
-    simulations), those of convex fits up to .06. So for these paths a Huber path is
-    traced, and its scores are used.
+    them look flipped. In 300 Bradley-Terry votes about 16 items with scores of standard
+    deviation 1, none of them flipped, scores of a hard path with 20 % of the votes
+    shifted give a rate of 13 % on average, and in 32 % of 40 simulations an interval
+    without 0; scores of convex fits give 4 %, and 5 to 10 %. So for these paths a Huber
+    path is traced, and its scores are used.
 
-    The interval of the rate takes the scores as known. It may contain 0 (the message
-    says so): then close calls alone would explain the votes, too.
+    The interval of the rate takes the scores as known, and is too short for that. It
+    may contain 0 (the message says so): then close calls alone would explain the votes,
+    too. Scores follow the flips a little, so that the rate is too low, the more so the
+    fewer votes there are for each score.
 
     References
     ----------

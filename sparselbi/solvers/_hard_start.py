@@ -90,10 +90,10 @@ def huber_start(
     Least absolute deviations bound what the residual of a row does, not what its place
     in the design does; that is why regression needs fits to many subsets (`fast_s`).
     Rows of comparisons are +1 and -1 for two items: nobody can vote from a far place,
-    and no row pulls by more than the threshold on either item. With 100,000 items,
-    subsets would need as many votes each and be clean never. The rows of item features
-    are bounded by the differences of the features; if these have extreme items, use
-    `fast_s`.
+    and no row pulls by more than the threshold on either item. With 100,000 items
+    a subset would have as many votes, and none would be without wrong ones. Rows of
+    item features are bounded by the differences of the features; if some items have
+    extreme ones, use `fast_s`.
 
     This start is not enough where an item has few votes: half of them, wrong in the
     same direction, move its score with any method, and more than half of those within

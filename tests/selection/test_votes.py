@@ -493,8 +493,9 @@ def test_criteria_and_gap_are_those_of_outliers():
     assert VoteGap().select(path, problem).knot == expected.knot
 
 
-def test_a_coarse_scale_is_not_without_noise():
-    pairs, y, _ = grade(n=1000, flips=0.0, levels=2, n_items=16)
+@pytest.mark.parametrize("flips", [0.0, 0.05])
+def test_a_coarse_scale_is_not_without_noise(flips):
+    pairs, y, _ = grade(n=1000, flips=flips, levels=2, n_items=16)
     problem = problem_of(pairs, y, n_items=16)
     path = trace(problem, "hard")
     raw = OutlierCriterion("bic").select(path, problem)
@@ -507,7 +508,7 @@ def test_a_coarse_scale_is_not_without_noise():
     assert "no wonder with 5 grades" in selection.message
     assert "VoteShare(0.1)" in selection.message
     cut = VoteCut().select(path, problem)
-    assert path.outliers(cut.knot).mean() < 0.03
+    assert path.outliers(cut.knot).mean() < 0.03 + flips
 
 
 def test_votes_without_noise_may_be_fitted_exactly():

@@ -1,0 +1,1 @@
+"""Time and memory of rankings from votes, beside other packages' Bradley-Terry fits."""

@@ -1,0 +1,1 @@
+"""Who finds the wrong votes, and who ranks best: simulations and FG-NET."""
