@@ -12,11 +12,20 @@ _HOME = {
     "Coupling": "coupling",
     "DessiLBI": "optim",
     "GroupTable": "group_table",
+    "ParameterChange": "pruning",
     "PathRecorder": "recorder",
+    "PruneReport": "_report",
+    "Pruned": "pruning",
+    "TicketReport": "tickets",
     "couple": "coupling",
     "group_masks": "masks",
     "groups_for": "groups",
+    "hold_masks": "tickets",
+    "load_pruned": "pruning",
+    "move_optimizer": "pruning",
+    "prune": "pruning",
     "sparse_weights": "masks",
+    "ticket": "tickets",
 }
 
 __all__ = sorted(_HOME)  # noqa: PLE0605
