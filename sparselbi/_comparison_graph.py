@@ -18,6 +18,7 @@ _CHEAP_FACTOR, _LARGE_FACTOR = 2e8, 1e8
 _MANY_STEPS = 200
 _CG_TOLERANCE = 1e-12
 _MAX_CG = 20_000
+_EPS = np.finfo(np.float64).eps
 # Leverages are exact in parts of so many items that no single edge holds together.
 _EXACT_ITEMS = 3000
 _NUMBERS = 1 << 21  # in the matrices of parts that are inverted together
@@ -226,47 +227,81 @@ class ComparisonGraph:
         """Which edge stands at each entry of the adjacency matrix."""
         return self._matrix(np.tile(np.arange(len(self.weight)), 2)).data
 
+    def _reweighted(self, weight):
+        """Adjacency and degrees with other weights of the edges."""
+        matrix, place = self.adjacency, self._edge_of_entry
+        adjacency = sparse.csr_array(
+            (weight[place], matrix.indices, matrix.indptr), shape=matrix.shape
+        )
+        return adjacency, adjacency.sum(axis=1)
+
+    def laplacian_product(
+        self, weight: NDArray[np.float64], x: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """The Laplacian with other weights (n_edges,) times x (n_items, m)."""
+        adjacency, degree = self._reweighted(weight)
+        return np.asarray(degree[:, None] * x - adjacency @ x)
+
     def solve_reweighted(
-        self, weight: NDArray[np.float64], b: NDArray[np.float64], tolerance: float
+        self,
+        weight: NDArray[np.float64],
+        b: NDArray[np.float64],
+        tolerance: float,
+        border: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
     ) -> NDArray[np.float64]:
         """Solve roughly with the Laplacian of the same edges and other weights.
 
-        Conjugate gradients with the diagonal as preconditioner, until the residual is
-        `tolerance` times that of 0.
+        Conjugate gradients, preconditioned by the diagonal (and the corner), until the
+        residual is `tolerance` times that of 0.
 
         Parameters
         ----------
         weight : ndarray of shape (n_edges,)
             Not negative.
-        b : ndarray of shape (n_items,)
+        b : ndarray of shape (n_items + m,)
             With sum 0 in every component.
         tolerance : float
+        border : tuple of ndarray of shapes (n_items, m) and (m, m), or None
+            Further columns of the matrix, and their corner; None: m is 0.
 
         Returns
         -------
-        ndarray of shape (n_items,)
+        ndarray of shape (n_items + m,)
             Up to a constant in each component.
         """
-        matrix, place = self.adjacency, self._edge_of_entry
-        adjacency = sparse.csr_array(
-            (weight[place], matrix.indices, matrix.indptr), shape=matrix.shape
-        )
-        degree = adjacency.sum(axis=1)
+        adjacency, degree = self._reweighted(weight)
         inverse = np.divide(1.0, degree, out=np.zeros_like(degree), where=degree > 0)
+        n = self.n_items
+        columns, corner = border or (np.zeros((n, 0)), np.zeros((0, 0)))
+        size, basis = np.linalg.eigh(corner)
+        known = size > _EPS * np.abs(size).max(initial=0.0)
+        corner_inverse = (basis[:, known] / size[known]) @ basis[:, known].T
+
+        def scaled(v):
+            return np.concatenate([inverse * v[:n], corner_inverse @ v[n:]])
+
+        def product(v):
+            items, further = v[:n], v[n:]
+            top = degree * items - adjacency @ items
+            if not len(further):
+                return top
+            below = columns.T @ items + corner @ further
+            return np.concatenate([top + columns @ further, below])
+
         x, residual = np.zeros_like(b), b.copy()
-        ahead = inverse * residual
+        ahead = scaled(residual)
         search, square = ahead, float(residual @ ahead)
         goal = tolerance**2 * square
         for _ in range(_MAX_CG):
             if square <= goal:
                 break
-            image = degree * search - adjacency @ search
+            image = product(search)
             bend = float(search @ image)
             if not bend > 0:
                 break
             x += (square / bend) * search
             residual -= (square / bend) * image
-            ahead = inverse * residual
+            ahead = scaled(residual)
             last, square = square, float(residual @ ahead)
             search = ahead + (square / last) * search
         return x
@@ -426,9 +461,9 @@ def edges_of(
 
 
 def checked_pairs(
-    pairs: Any, n_items: int
+    pairs: Any, n_items: int | None = None
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """First and second items of votes, checked.
+    """First and second items of votes, checked; of any number of items if it is None.
 
     Raises
     ------
@@ -439,8 +474,11 @@ def checked_pairs(
     if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.dtype.kind not in "iu":
         raise ValueError(
             f"pairs has shape {pairs.shape} and type {pairs.dtype}; it needs the codes "
-            "of two items for each vote, integers of shape (n_votes, 2)."
+            "of two items for each vote, integers of shape (n_votes, 2); "
+            "np.unique(..., return_inverse=True) makes codes."
         )
+    if n_items is None:
+        n_items = int(pairs.max(initial=-1)) + 1
     outside = np.flatnonzero(((pairs < 0) | (pairs >= n_items)).any(axis=1))
     if len(outside):
         raise ValueError(

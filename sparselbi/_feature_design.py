@@ -9,16 +9,14 @@ import numpy as np
 from scipy import linalg
 from scipy.linalg import lapack
 
-from ._graph_design import _check_finite
 from ._pair_columns import PairColumns
-from ._shift_design import Design, SingularFit
+from ._shift_design import SingularFit
 from ._shift_stream import _least_norm
+from ._vote_design import VoteDesign, check_finite
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Votes at a time: their residuals stay in the cache.
-_BLOCK = 1 << 16
 # A column is explained by others if what they leave is rounding of its numbers.
 _ROUNDED = 4
 # A direction of which the second factorization finds less than this was rounding.
@@ -30,7 +28,7 @@ _OUTSIDE = 1e-8
 _EPS = np.finfo(np.float64).eps
 
 
-class FeatureDesign(Design):
+class FeatureDesign(VoteDesign):
     """Votes ``y_e = (phi_i - phi_j) beta + extra_e bias + shift_e + noise``.
 
     The scores of the items are ``Phi beta``; differences of features are never formed
@@ -76,8 +74,6 @@ class FeatureDesign(Design):
     There is no intercept.
     """
 
-    dense = False
-    n_outputs = 1
     way = "gram"
 
     def __init__(
@@ -90,10 +86,11 @@ class FeatureDesign(Design):
     ):
         self._columns = columns = PairColumns(pairs, weight, features, extra)
         self.n_samples = n = columns.n_votes
+        self._first, self._second = columns.first, columns.second
         self.n_items, self.n_features = columns.n_items, columns.n_features
         self.n_extra = columns.n_extra
         self._y = np.array(y, dtype=np.float64).reshape(n)
-        _check_finite("y", self._y[:, None])
+        check_finite("y", self._y[:, None])
         self.weight = weight
         self.total_weight = float(n if weight is None else weight.sum())
         self._weight = np.ones(n) if weight is None else weight
@@ -147,46 +144,15 @@ class FeatureDesign(Design):
 
     # -- passes over the votes -------------------------------------------------------
 
-    def sweep(self, work, coords, directions=None):
-        fitted = self._fitted(coords)
-        along = None if directions is None else self._fitted(directions)
-        n, pulls = self.n_samples, None
-        for start in range(0, n, _BLOCK):
-            rows = slice(start, min(start + _BLOCK, n))
-            R = self._y[rows] - fitted(rows)
-            D = None if along is None else along(rows)[:, None]
-            P = work(rows, R[:, None], D)
-            if P is not None:
-                if pulls is None:
-                    pulls = np.zeros(n)
-                pulls[rows] = P[:, 0]
-        if pulls is None:
-            return np.zeros((self.n_coords, 1))
-        if self.weight is not None:
-            pulls *= self.weight
-        return (self._map.T @ self._columns.moments(pulls))[:, None]
-
-    def _fitted(self, coords):
-        """Function of some votes for their fitted values."""
-        columns = self._columns
-        scores, side = self._scores_and_side(coords)
-
-        def fitted(rows):
-            out = scores.take(columns.first[rows])
-            out -= scores.take(columns.second[rows])
-            if side is not None:
-                out += side[rows]
-            return out
-
-        return fitted
-
     def _scores_and_side(self, coords):
-        """Scores of the items, and what further columns add to votes, or None."""
-        coefs = self._map @ coords[:, 0]
+        coefs = self._map @ coords
         scores = self._columns.scores(coefs[: self.n_features])
         if not self.n_extra:
             return scores, None
         return scores, self._columns.extra @ coefs[self.n_features :]
+
+    def _moments(self, pulls):
+        return self._map.T @ self._columns.moments(pulls)
 
     # -- systems ---------------------------------------------------------------------
 
@@ -230,7 +196,7 @@ class FeatureDesign(Design):
 
     @cached_property
     def rounding(self):  # type: ignore[override]
-        scores, side = self._scores_and_side(self._fit)
+        scores, side = self._scores_and_side(self._fit[:, 0])
         squares = self._y**2 if side is None else self._y**2 + side**2
         size = self._weight @ squares + self._columns.degree @ scores**2
         return np.array([16 * _EPS * np.sqrt(size)])

@@ -10,13 +10,25 @@ from scipy import linalg, sparse
 from scipy.linalg import lapack
 
 from ._comparison_graph import ComparisonGraph, checked_pairs, edges_of
-from ._shift_design import Design, SingularFit, TooWide
+from ._shift_design import SingularFit, TooWide
+from ._vote_design import (
+    VoteDesign,
+    as_columns,
+    check_finite,
+    incidence,
+    scale_rows,
+    to_dense,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Votes at a time: their residuals stay in the cache.
-_BLOCK = 1 << 16
+# Coordinates of votes along further columns, at a time.
+_NUMBERS = 1 << 20
+# Numbers for all items and further columns (400 MB, which are needed a few times).
+_MAX_LIFT = 5e7
+# Reweighted systems with more further columns are left to sweeps.
+_FEW_COLUMNS = 50
 # A column that others explain up to this share of its sum of squares has no direction.
 _DEPENDENT = 1e-9
 # Rows of weight 0 with a larger share outside of the span of the others are outside.
@@ -46,16 +58,16 @@ class _System:
         self.rank = self.n_free + len(self.kept)
 
     def _eliminate(self, first, second, weight, extra):
-        graph, n = self.graph, len(first)
-        weighted = _scale_rows(extra, weight)
-        ends = np.concatenate([first, second]), np.tile(np.arange(n), 2)
-        signs = np.repeat([1.0, -1.0], n)
-        cross = sparse.csr_array((signs, ends), shape=(graph.n_items, n)) @ weighted
-        gram = extra.T @ weighted
-        if sparse.issparse(cross):
-            cross = cross.toarray()
-        if sparse.issparse(gram):
-            gram = gram.toarray()
+        graph = self.graph
+        n_numbers = graph.n_items * extra.shape[1]
+        if n_numbers > _MAX_LIFT:
+            raise ValueError(
+                f"extra has {extra.shape[1]} columns beside {graph.n_items} items, "
+                f"which takes {n_numbers:.3g} numbers; at most {_MAX_LIFT:.0e} have "
+                "room. Use fewer columns (one position bias for all workers, or for "
+                "those with many votes)."
+            )
+        cross, gram = _products(first, second, graph.n_items, weight, extra)
         lift = graph.solve(cross)
         left = gram - cross.T @ lift
         length = np.sqrt(gram.diagonal())
@@ -120,7 +132,7 @@ class _System:
         return out
 
 
-class GraphDesign(Design):
+class GraphDesign(VoteDesign):
     """Votes ``y_e = score_i - score_j + extra_e bias + shift_e + noise``.
 
     Parameters
@@ -147,8 +159,8 @@ class GraphDesign(Design):
     Raises
     ------
     ValueError
-        If an item is compared with itself or is out of range, or y or extra are not
-        finite.
+        If an item is compared with itself or is out of range, y or extra are not
+        finite, or ``n_items * n_extra`` is beyond 5e7.
 
     Notes
     -----
@@ -159,9 +171,6 @@ class GraphDesign(Design):
     (sum of weights): columns of Z have length 1. Coefficients are the scores, which sum
     to 0 in every component, and those of the further columns; there is no intercept.
     """
-
-    dense = False
-    n_outputs = 1
 
     def __init__(
         self,
@@ -176,10 +185,10 @@ class GraphDesign(Design):
         self._first, self._second = first, second
         self.n_samples, self.n_items = n, n_items
         self._y = np.array(y, dtype=np.float64).reshape(n)
-        _check_finite("y", self._y[:, None])
+        check_finite("y", self._y[:, None])
         self.weight = weight
         self.total_weight = float(n if weight is None else weight.sum())
-        extra = _as_columns(extra, n)
+        extra = as_columns(extra, n)
         self.n_extra = extra.shape[1]
         low, high, self._edge = edges_of(first, second, n_items)
         of_edges = np.bincount(self._edge, weight).astype(np.float64)
@@ -214,43 +223,12 @@ class GraphDesign(Design):
 
     # -- passes over the votes -------------------------------------------------------
 
-    def sweep(self, work, coords, directions=None):
-        fitted = self._fitted(coords)
-        along = None if directions is None else self._fitted(directions)
-        first, second, n = self._first, self._second, self.n_samples
-        pulls = None
-        for start in range(0, n, _BLOCK):
-            rows = slice(start, min(start + _BLOCK, n))
-            i, j = first[rows], second[rows]
-            R = self._y[rows] - fitted(rows, i, j)
-            D = None if along is None else along(rows, i, j)[:, None]
-            P = work(rows, R[:, None], D)
-            if P is not None:
-                if pulls is None:
-                    pulls = np.zeros(n)
-                pulls[rows] = P[:, 0]
-        if pulls is None:
-            return np.zeros((self.n_coords, 1))
-        if self.weight is not None:
-            pulls *= self.weight
-        return self._moments(self._system, pulls)[:, None]
+    def _scores_and_side(self, coords):
+        scores, further = self._system.potentials(coords)
+        return scores, self._extra @ further if len(further) else None
 
-    def _fitted(self, coords):
-        """Function of some votes for their fitted values."""
-        scores, further = self._system.potentials(coords[:, 0])
-        side = self._extra @ further if len(further) else None
-
-        def fitted(rows, i, j):
-            out = scores.take(i)
-            out -= scores.take(j)
-            if side is not None:
-                out += side[rows]
-            return out
-
-        return fitted
-
-    def _moments(self, system, pulls):
-        n = self.n_items
+    def _moments(self, pulls, system=None):
+        n, system = self.n_items, system or self._system
         items = np.bincount(self._first, pulls, n)
         items -= np.bincount(self._second, pulls, n)
         return system.moments(items, self._extra.T @ pulls)
@@ -263,13 +241,13 @@ class GraphDesign(Design):
     def inverse_gram(self):
         if self.n_coords > _MAX_INVERSE:
             raise TooWide(
-                f"{self.n_coords} scores; their covariances need a square matrix of that "
-                f"size, at most {_MAX_INVERSE}"
+                f"{self.n_coords} scores; their covariances need a square matrix of "
+                f"that size, at most {_MAX_INVERSE}"
             )
         return super().inverse_gram()
 
     def reweighted(self, factor: NDArray[np.float64]) -> Any:
-        """Solver with ``Z'W diag(factor) Z``, or None if there are further columns.
+        """Solver with ``Z'W diag(factor) Z``, or None with over 50 further columns.
 
         Parameters
         ----------
@@ -284,21 +262,39 @@ class GraphDesign(Design):
             instead of a sweep over the votes.
         """
         graph, system = self.graph, self._system
-        if system.n_free < self.n_coords:
+        n_free, n_further = system.n_free, len(system.kept)
+        if n_further > _FEW_COLUMNS:
             return None
         moments = factor if self.weight is None else self.weight * factor
         used = self._edge >= 0
         sums = np.bincount(self._edge[used], moments[used], len(graph.weight))
         weight = sums.astype(np.float64)
+        border = self._border(weight, moments) if n_further else None
 
         def solve(scores, tolerance):
             b = np.zeros(graph.n_items)
-            b[graph.free] = scores[:, 0] * graph.root[graph.free]
+            b[graph.free] = scores[:n_free, 0] * graph.root[graph.free]
             b[graph.ground] = -np.bincount(graph.components, b, graph.n_components)
-            potential = graph.solve_reweighted(weight, b, tolerance)
-            return system.coords(potential, np.zeros(0))[:, None]
+            b = np.concatenate([b, scores[n_free:, 0]])
+            found = graph.solve_reweighted(weight, b, tolerance, border)
+            potential = found[: graph.n_items]
+            potential = potential - potential[graph.ground][graph.components]
+            inner = potential[graph.free] * graph.root[graph.free]
+            return np.concatenate([inner, found[graph.n_items :]])[:, None]
 
         return solve
+
+    def _border(self, of_edges, moments):
+        """Rows and corner that further columns, as coordinates, add to a Laplacian."""
+        graph, system = self.graph, self._system
+        lift, turn = system.lift, system.turn
+        cross, gram = _products(
+            self._first, self._second, self.n_items, moments, self._extra
+        )
+        lifted = graph.laplacian_product(of_edges, lift)
+        mixed = lift.T @ (cross - lifted)
+        corner = gram - cross.T @ lift - mixed
+        return (cross - lifted) @ turn, turn.T @ corner @ turn
 
     @cached_property
     def _fit(self):
@@ -339,7 +335,7 @@ class GraphDesign(Design):
             pulls -= self._extra @ further
             if weight is not None:
                 pulls *= weight
-            coords += system.solve(self._moments(system, pulls)[:, None])
+            coords += system.solve(self._moments(pulls, system)[:, None])
         return coords
 
     @cached_property
@@ -359,13 +355,7 @@ class GraphDesign(Design):
 
         Without the further columns that others explain.
         """
-        first, second = self._first[rows], self._second[rows]
-        n = len(first)
-        columns = np.stack([first, second], axis=1).ravel()
-        matrix = sparse.csr_array(
-            (np.tile([1.0, -1.0], n), columns, np.arange(0, 2 * n + 1, 2)),
-            shape=(n, self.n_items),
-        )
+        matrix = incidence(self._first[rows], self._second[rows], self.n_items)
         extra = sparse.csr_array(self._extra[rows])
         return sparse.hstack([matrix, extra], format="csr")
 
@@ -374,16 +364,9 @@ class GraphDesign(Design):
         rows = np.asarray(rows)
         rows = np.flatnonzero(rows) if rows.dtype == bool else rows
         graph, system = self.graph, self._system
-        column = np.full(self.n_items, -1)
-        column[graph.free] = np.arange(len(graph.free))
-        ends = np.stack([self._first[rows], self._second[rows]], axis=1)
-        values = graph.inverse_root[ends] * [1.0, -1.0]
-        inner = column[ends] >= 0  # items that are not the ground
-        starts = np.concatenate([[0], np.cumsum(inner.sum(axis=1))])
-        matrix = sparse.csr_array(
-            (values[inner], column[ends][inner], starts),
-            shape=(len(rows), system.n_free),
-        )
+        matrix = incidence(self._first[rows], self._second[rows], self.n_items)
+        matrix = matrix[:, graph.free]
+        matrix.data *= graph.inverse_root[graph.free][matrix.indices]
         targets = self._y[rows, None]
         if not len(system.kept):
             return matrix, targets
@@ -398,9 +381,7 @@ class GraphDesign(Design):
         """Coordinates of some votes along the further columns."""
         system = self._system
         lift = system.lift[self._first[rows]] - system.lift[self._second[rows]]
-        extra = self._extra[rows]
-        extra = extra.toarray() if sparse.issparse(extra) else extra
-        return (extra - lift) @ system.turn
+        return (to_dense(self._extra[rows]) - lift) @ system.turn
 
     def to_coefs(self, coords):
         coords = np.asarray(coords, dtype=np.float64)
@@ -440,8 +421,9 @@ class GraphDesign(Design):
         out = np.zeros(self.n_samples)
         out[used] = per_weight[self._edge[used]]
         if len(self._system.kept):
-            for start in range(0, len(used), _BLOCK):
-                some = used[start : start + _BLOCK]
+            step = max(1, _NUMBERS // len(self._system.kept))
+            for start in range(0, len(used), step):
+                some = used[start : start + step]
                 Z = self._turned(some)
                 out[some] += np.einsum("ij,ij->i", Z, Z)
         out = np.minimum(weight * out, 1.0)
@@ -449,36 +431,8 @@ class GraphDesign(Design):
         return out
 
 
-def _as_columns(extra, n):
-    """Further columns as a float64 array or CSR matrix of shape (n, n_extra)."""
-    if extra is None:
-        return np.zeros((n, 0))
-    if sparse.issparse(extra):
-        extra = sparse.csr_array(extra, dtype=np.float64)
-    else:
-        extra = np.array(extra, dtype=np.float64)
-    if extra.ndim != 2 or extra.shape[0] != n:
-        raise ValueError(
-            f"extra has shape {extra.shape}; it needs one row for each of the {n} "
-            "votes, (n_votes, n_extra)."
-        )
-    _check_finite("extra", extra)
-    return extra
-
-
-def _check_finite(name, array):
-    data = array.data if sparse.issparse(array) else array
-    if np.isfinite(data).all():
-        return
-    dense = array.toarray() if sparse.issparse(array) else array
-    row = np.argwhere(~np.isfinite(dense))[0][0]
-    value = dense[row][~np.isfinite(dense[row])][0]
-    raise ValueError(f"{name} contains {value} in row {row}; drop or impute that vote.")
-
-
-def _scale_rows(columns, weight):
-    if weight is None:
-        return columns
-    if sparse.issparse(columns):
-        return sparse.diags_array(weight, format="csr") @ columns
-    return columns * weight[:, None]
+def _products(first, second, n_items, weight, extra):
+    """``C'W extra`` (n_items, n_extra) and ``extra'W extra``, dense."""
+    weighted = scale_rows(extra, weight)
+    cross = incidence(first, second, n_items).T @ weighted
+    return to_dense(cross), to_dense(extra.T @ weighted)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import sparse
 
 from ._comparison_graph import checked_pairs, edges_of
-from ._graph_design import _as_columns, _scale_rows
 from ._shift_design import TooWide
+from ._vote_design import as_columns, incidence, scale_rows, to_dense
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,11 +56,11 @@ class PairColumns:
     """
 
     def __init__(self, pairs: Any, weight: Any, features: Any, extra: Any):
-        features = _as_features(features)
+        features = as_features(features)
         self.n_items, self.n_features = features.shape
         self.first, self.second = checked_pairs(pairs, self.n_items)
         self.n_votes, self.weight = len(self.first), weight
-        self.extra = _as_columns(extra, self.n_votes)
+        self.extra = as_columns(extra, self.n_votes)
         self.n_extra = self.extra.shape[1]
         self.width = self.n_features + self.n_extra
         if self.width > _MOST_COLUMNS:
@@ -82,10 +83,10 @@ class PairColumns:
         first, second = np.zeros(self.n_features), np.zeros(self.n_features)
         weight = np.ones(self.n_votes) if self.weight is None else self.weight
         with np.errstate(over="ignore", invalid="ignore"):
-            for items, block in self._blocks():
+            for items, block in _blocks(features):
                 first += self.degree[items] @ block
             mean = first / total
-            for items, block in self._blocks():
+            for items, block in _blocks(features):
                 second += self.degree[items] @ (block - mean) ** 2
             spread = np.sqrt(second / total)
             sizes = np.sqrt(total) * np.hypot(spread, mean)
@@ -98,40 +99,19 @@ class PairColumns:
             )
         if not sparse.issparse(features) and (abs(mean) > _LARGE_MEAN * spread).any():
             centred = np.empty(features.shape)
-            for items, block in self._blocks():
+            for items, block in _blocks(features):
                 np.subtract(block, mean, out=centred[items])
             self._features = centred
-
-    def _blocks(self) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-        """Features of some items at a time, as dense float64 rows."""
-        step = max(1, _NUMBERS // self.n_features)
-        for start in range(0, self.n_items, step):
-            items = slice(start, min(start + step, self.n_items))
-            yield items, _dense(self._features[items]).astype(np.float64, copy=False)
-
-    @property
-    def _is_double(self):
-        return sparse.issparse(self._features) or self._features.dtype == np.float64
 
     # -- products --------------------------------------------------------------------
 
     def scores(self, beta: NDArray[np.float64]) -> NDArray[np.float64]:
         """``Phi beta`` (n_items, ...), up to a constant for all items."""
-        if self._is_double:
-            return self._features @ beta
-        out = np.empty((self.n_items, *beta.shape[1:]))
-        for items, block in self._blocks():
-            np.matmul(block, beta, out=out[items])
-        return out
+        return item_scores(self._features, beta)
 
     def pulled(self, items: NDArray[Any]) -> NDArray[np.float64]:
         """``Phi' items`` of what sums to 0 over all items, (n_features, ...)."""
-        if self._is_double:
-            return self._features.T @ items
-        out = np.zeros((self.n_features, *items.shape[1:]))
-        for rows, block in self._blocks():
-            out += block.T @ items[rows]
-        return out
+        return item_moments(self._features, items)
 
     def moments(self, pulls: NDArray[np.float64]) -> NDArray[np.float64]:
         """``A' pulls`` (width,) of numbers for all votes."""
@@ -141,9 +121,9 @@ class PairColumns:
 
     def rows(self, votes: NDArray[np.intp]) -> NDArray[np.float64]:
         """Some rows of A, dense."""
-        ends = (self._features[end[votes]] for end in (self.first, self.second))
-        one, other = (_dense(part).astype(np.float64) for part in ends)
-        return np.hstack([one - other, _dense(self.extra[votes])])
+        first, second = self.first[votes], self.second[votes]
+        inner = feature_differences(self._features, first, second)
+        return np.hstack([inner, to_dense(self.extra[votes])])
 
     def pieces(self, votes: NDArray[np.intp]) -> list[NDArray[np.intp]]:
         """Parts of some votes whose rows fit into memory at a time."""
@@ -178,17 +158,17 @@ class PairColumns:
         used = np.flatnonzero(of_edges)
         low, high, of_edges = self.low[used], self.high[used], of_edges[used]
         d, width = self.n_features, columns.shape[1]
-        back = _incidence(low, high, self.n_items, of_edges)
+        back = incidence(low, high, self.n_items).T
         gram = np.empty((width, width))
         for some in self._slices(width, len(used)):
             scores = self.scores(columns[:d, some])
-            pulls = back @ (scores[low] - scores[high])
+            pulls = back @ (of_edges[:, None] * (scores[low] - scores[high]))
             gram[:, some] = columns[:d].T @ self.pulled(pulls)
         if self.n_extra:
-            side, weighted = columns[d:], _scale_rows(self.extra, weight)
-            back = _incidence(self.first, self.second, self.n_items)
-            cross = columns[:d].T @ (self.pulled(_dense(back @ weighted)) @ side)
-            gram += cross + cross.T + side.T @ _dense(self.extra.T @ weighted) @ side
+            side, weighted = columns[d:], scale_rows(self.extra, weight)
+            back = incidence(self.first, self.second, self.n_items).T
+            cross = columns[:d].T @ (self.pulled(to_dense(back @ weighted)) @ side)
+            gram += cross + cross.T + side.T @ to_dense(self.extra.T @ weighted) @ side
         return (gram + gram.T) / 2
 
     def _of_edges(self, weight):
@@ -200,17 +180,14 @@ class PairColumns:
         return [slice(k, k + step) for k in range(0, width, step)]
 
 
-def _incidence(first, second, n_items, weight=1.0):
-    """Matrix (n_items, n) of what numbers for pairs bring to each item."""
-    n = len(first)
-    data = np.stack([np.broadcast_to(weight, n), np.broadcast_to(-weight, n)], axis=1)
-    ends = np.stack([first, second], axis=1)
-    starts = np.arange(0, 2 * n + 1, 2)
-    return sparse.csc_array((data.ravel(), ends.ravel(), starts), (n_items, n))
+def as_features(features: Any) -> Any:
+    """Features as a float32 or float64 array, or a float64 CSR matrix.
 
-
-def _as_features(features):
-    """Features as a float32 or float64 array or a float64 CSR array."""
+    Raises
+    ------
+    ValueError
+        If they are no finite numbers in two dimensions.
+    """
     is_sparse = sparse.issparse(features)
     features = sparse.csr_array(features) if is_sparse else np.asarray(features)
     if features.ndim != 2 or 0 in features.shape:
@@ -218,25 +195,58 @@ def _as_features(features):
             f"item features have shape {features.shape}; they need one row for each "
             "item and at least one column, (n_items, n_features)."
         )
+    if features.dtype == object:
+        with contextlib.suppress(TypeError, ValueError):
+            features = features.astype(np.float64)
     if features.dtype.kind not in "biuf":
         raise ValueError(
-            f"item features have type {features.dtype}; they must be numbers. Encode "
-            "categories first (sklearn.preprocessing.OneHotEncoder)."
+            f"item features have type {features.dtype}; they must be numbers (and not "
+            "complex). Encode categories first (sklearn.preprocessing.OneHotEncoder)."
         )
     if is_sparse or features.dtype != np.float32:
         features = features.astype(np.float64, copy=False)
-    step = max(1, _NUMBERS // features.shape[1])
-    for start in range(0, features.shape[0], step):
-        block = features[start : start + step]
-        if not np.isfinite(block.data if is_sparse else block).all():
-            block = _dense(block)
+    for items, block in _blocks(features):
+        if not np.isfinite(block).all():
             row, column = np.argwhere(~np.isfinite(block))[0]
             raise ValueError(
-                f"item features contain {block[row, column]} in row {start + row}, "
-                f"column {column}; impute features or drop that item."
+                f"item features contain {block[row, column]} for item "
+                f"{items.start + row}, column {column}; impute them or drop that item."
             )
     return features
 
 
-def _dense(columns):
-    return columns.toarray() if sparse.issparse(columns) else columns
+def item_scores(features: Any, beta: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``features @ beta`` (n_items, ...) in float64, without a copy of features."""
+    if sparse.issparse(features) or features.dtype == np.float64:
+        return np.asarray(features @ beta)
+    out = np.empty((features.shape[0], *beta.shape[1:]))
+    for items, block in _blocks(features):
+        np.matmul(block, beta, out=out[items])
+    return out
+
+
+def item_moments(features: Any, items: NDArray[Any]) -> NDArray[np.float64]:
+    """``features.T @ items`` (n_features, ...) in float64, without a copy of them."""
+    if sparse.issparse(features) or features.dtype == np.float64:
+        return np.asarray(features.T @ items)
+    out = np.zeros((features.shape[1], *items.shape[1:]))
+    for rows, block in _blocks(features):
+        out += block.T @ items[rows]
+    return out
+
+
+def feature_differences(
+    features: Any, first: NDArray[np.intp], second: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Features of some items minus those of others, dense."""
+    one, other = (to_dense(features[end]).astype(np.float64) for end in (first, second))
+    return np.asarray(one - other)
+
+
+def _blocks(features: Any) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """Features of some items at a time, as dense float64 rows."""
+    n_items, width = features.shape
+    step = max(1, _NUMBERS // width)
+    for start in range(0, n_items, step):
+        items = slice(start, min(start + step, n_items))
+        yield items, to_dense(features[items]).astype(np.float64, copy=False)

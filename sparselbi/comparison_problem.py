@@ -10,11 +10,18 @@ import numpy as np
 from scipy import sparse
 
 from ._comparison_graph import checked_pairs
-from ._graph_design import GraphDesign, _as_columns
-from ._row_basis import as_rows
+from ._graph_design import GraphDesign
+from ._pair_columns import as_features, feature_differences, item_moments, item_scores
 from ._shift_design import DenseDesign
+from ._vote_design import as_columns, incidence, to_dense
 from .problem import check_weight
-from .shift_problem import _ALONE, _IN_MEMORY, _IN_MEMORY_EXACT, ShiftProblem, _names
+from .shift_problem import (
+    ALONE,
+    IN_MEMORY,
+    IN_MEMORY_EXACT,
+    ShiftProblem,
+    column_names,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -30,8 +37,8 @@ _EXACT_WORK = 5e8
 _SILENT = 1e-7
 # Coefficients that move by such a share along a direction nobody votes about.
 _MOVES = 1e-8
-# Votes at a time.
-_BLOCK = 1 << 16
+# Differences of features that are formed at a time.
+_NUMBERS = 1 << 20
 
 
 class ComparisonProblem(ShiftProblem):
@@ -53,8 +60,11 @@ class ComparisonProblem(ShiftProblem):
     sample_weight : array-like of shape (n_votes,), default=None
         Weight w means w repeated votes. Votes of weight 0 take no part in the fit, nor
         in the graph, and are judged as new ones.
-    features : {array-like, data frame} of shape (n_items, d), default=None
-        Of the items. Scores are linear in them, hence comparable across components.
+    features : {array-like, sparse matrix, data frame} of shape (n_items, d)
+        Of the items, or None. Scores are linear in them, hence comparable across
+        components. float32 and sparse ones (as CSR) stay what they are.
+    feature_names : sequence of str, default=None
+        Of the features; None: the columns of a data frame, or numbers.
     extra : {array-like, sparse matrix} of shape (n_votes, n_extra), default=None
         Further unpenalized columns: ones are a bias to the first side, indicators of
         the workers a bias of each of them.
@@ -110,6 +120,7 @@ class ComparisonProblem(ShiftProblem):
         *,
         sample_weight: ArrayLike | None = None,
         features: Any = None,
+        feature_names: Any = None,
         extra: Any = None,
         extra_names: Any = None,
         row_factor: Any = None,
@@ -128,12 +139,15 @@ class ComparisonProblem(ShiftProblem):
         self.features = None
         if features is not None:
             self.features = _as_features(features, self.n_items)
-        self.extra = _as_columns(extra, n)
+        self.extra = as_columns(extra, n)
         self.n_extra = self.extra.shape[1]
-        self._extra_names = _checked_names(extra_names, self.n_extra)
-        self._item_names = _names(features)
+        width = 0 if self.features is None else self.features.shape[1]
+        if feature_names is None and features is not None:
+            feature_names = column_names(features)
+        self._names_of_features = _checked_names("features", "x", feature_names, width)
+        self._extra_names = _checked_names("extra", "extra", extra_names, self.n_extra)
         self.n_features = self.n_extra + (
-            self.n_items if self.features is None else self.features.shape[1]
+            self.n_items if self.features is None else width
         )
         self.n_outputs, self.one_response = 1, True
         self.fit_intercept, self.classes = False, None
@@ -207,7 +221,7 @@ class ComparisonProblem(ShiftProblem):
         if self._dense != "auto":
             return self._dense
         n_numbers = self.n_samples * rank
-        return n_numbers <= _IN_MEMORY and n_numbers * rank <= _EXACT_WORK
+        return n_numbers <= IN_MEMORY and n_numbers * rank <= _EXACT_WORK
 
     def in_memory(self) -> ComparisonProblem:
         """This problem with coordinates in memory, up to 2e7 numbers (160 MB).
@@ -220,7 +234,7 @@ class ComparisonProblem(ShiftProblem):
         if self.design.dense:
             return self
         n_numbers = self.n_samples * self.rank
-        if self._dense is False or n_numbers > _IN_MEMORY_EXACT:
+        if self._dense is False or n_numbers > IN_MEMORY_EXACT:
             raise ValueError(
                 f"the coordinates of {self.n_samples} votes, {self.rank} of each, are "
                 "not kept in memory; that needs dense=True (up to 2e7 numbers also "
@@ -259,7 +273,7 @@ class ComparisonProblem(ShiftProblem):
         """Votes of leverage 1, which no other vote can check, (n_votes,)."""
         design = self.design
         if design.dense:
-            return self.leverage >= 1 - _ALONE
+            return self.leverage >= 1 - ALONE
         if self.features is None and not self.n_extra:
             return self._graph_design.bridges
         # Least squares leaves nothing of them, whatever the votes are.
@@ -322,12 +336,8 @@ class ComparisonProblem(ShiftProblem):
     def feature_names(self) -> tuple[str, ...]:  # type: ignore[override]
         """Names of the coefficients: numbers of items (or features), then `extra`."""
         if self.features is None:
-            names = tuple(map(str, range(self.n_items)))
-        elif self._item_names is None:
-            names = tuple(f"x{k}" for k in range(self.features.shape[1]))
-        else:
-            names = self._item_names
-        return names + self._extra_names
+            return tuple(map(str, range(self.n_items))) + self._extra_names
+        return self._names_of_features + self._extra_names
 
     def scores(self, coef: ArrayLike) -> NDArray[np.float64]:
         """Gauge-fixed scores of the items, (..., n_items).
@@ -343,7 +353,7 @@ class ComparisonProblem(ShiftProblem):
 
     def _free_scores(self, coef):
         inner = coef[..., : self.n_features - self.n_extra]
-        return inner if self.features is None else inner @ self.features.T
+        return inner if self.features is None else item_scores(self.features, inner.T).T
 
     def eta(self, coef: ArrayLike) -> NDArray[np.float64]:
         """Linear predictors of all votes, (n_votes,) or (k, n_votes)."""
@@ -372,7 +382,7 @@ class ComparisonProblem(ShiftProblem):
         eta = scores.take(first, axis=-1)
         eta -= scores.take(second, axis=-1)
         if extra is not None:
-            columns = _as_columns(extra, len(first))
+            columns = as_columns(extra, len(first))
             eta += np.asarray(columns @ coef[..., -columns.shape[1] :].T).T
         return eta
 
@@ -387,10 +397,10 @@ class ComparisonProblem(ShiftProblem):
 
     def correlate(self, votes: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return ``X' votes``, (n_features,), X being what coefficients multiply."""
-        items = np.bincount(self.pairs[:, 0], votes, self.n_items)
+        items = np.bincount(self.pairs[:, 0], votes, self.n_items).astype(np.float64)
         items -= np.bincount(self.pairs[:, 1], votes, self.n_items)
         if self.features is not None:
-            items = self.features.T @ items
+            items = item_moments(self.features, items)
         return np.concatenate([items, self.extra.T @ votes])
 
     def column_squares(self) -> NDArray[np.float64]:
@@ -398,13 +408,15 @@ class ComparisonProblem(ShiftProblem):
         n = self.n_samples
         weight = np.ones(n) if self.sample_weight is None else self.sample_weight
         if self.features is None:
-            squares = np.bincount(self.pairs.ravel(), weight.repeat(2), self.n_items)
+            ends = self.pairs.ravel()
+            squares: Any = np.bincount(ends, weight.repeat(2), self.n_items)
         else:
             squares = np.zeros(self.features.shape[1])
-            for start in range(0, n, _BLOCK):
-                some = slice(start, start + _BLOCK)
+            step = max(1, _NUMBERS // len(squares))
+            for start in range(0, n, step):
+                some = slice(start, start + step)
                 first, second = self.pairs[some].T
-                difference = self.features[first] - self.features[second]
+                difference = feature_differences(self.features, first, second)
                 squares += weight[some] @ difference**2
         columns = self.extra
         if sparse.issparse(columns):
@@ -417,7 +429,7 @@ class ComparisonProblem(ShiftProblem):
     def arrays(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """X (n_votes, n_features) and Y (n_votes, 1), dense copies."""
         X = self._rows[:]
-        return X.toarray() if sparse.issparse(X) else X, self._targets.copy()
+        return to_dense(X), self._targets.copy()
 
     @cached_property
     def _rows(self):
@@ -442,11 +454,12 @@ class ComparisonProblem(ShiftProblem):
             self.n_items,
             sample_weight=None if weight is None else weight[rows],
             features=self.features,
+            feature_names=self._names_of_features,
             extra=self.extra[rows] if self.n_extra else None,
             extra_names=self._extra_names,
             row_factor=factor,
             dense=self._dense,
-        )._named(self._item_names)
+        )
 
     def with_weight(self, sample_weight: ArrayLike | None) -> ComparisonProblem:
         """The same question about the same votes, with other weights."""
@@ -456,15 +469,12 @@ class ComparisonProblem(ShiftProblem):
             self.n_items,
             sample_weight=sample_weight,
             features=self.features,
+            feature_names=self._names_of_features,
             extra=self.extra if self.n_extra else None,
             extra_names=self._extra_names,
             row_factor=self._row_factor,
             dense=self._dense,
-        )._named(self._item_names)
-
-    def _named(self, names):
-        self._item_names = names
-        return self
+        )
 
 
 class _DenseVotes(DenseDesign):
@@ -496,14 +506,9 @@ class _VoteRows:
         problem = self._problem
         pairs, extra = problem.pairs[rows], problem.extra[rows]
         if problem.features is not None:
-            X = problem.features[pairs[:, 0]] - problem.features[pairs[:, 1]]
-            extra = extra.toarray() if sparse.issparse(extra) else extra
-            return np.hstack([X, extra])
-        m = len(pairs)
-        X = sparse.csr_array(
-            (np.tile([1.0, -1.0], m), pairs.ravel(), np.arange(0, 2 * m + 1, 2)),
-            shape=(m, problem.n_items),
-        )
+            X = feature_differences(problem.features, pairs[:, 0], pairs[:, 1])
+            return np.hstack([X, to_dense(extra)])
+        X = incidence(pairs[:, 0], pairs[:, 1], problem.n_items)
         return sparse.hstack([X, sparse.csr_array(extra)], format="csr")
 
 
@@ -518,28 +523,22 @@ def _as_votes(y, n):
 
 
 def _as_features(features, n_items):
-    X = as_rows(features)
-    X = np.asarray(X.toarray() if sparse.issparse(X) else X, dtype=np.float64)
-    if len(X) != n_items:
+    X = as_features(features)
+    if X.shape[0] != n_items:
         raise ValueError(
             f"features has shape {X.shape}; it needs one row for each of the {n_items} "
             "items."
         )
-    if not np.isfinite(X).all():
-        item, column = np.argwhere(~np.isfinite(X))[0]
-        raise ValueError(
-            f"features contains {X[item, column]} for item {item}, column {column}; "
-            "impute or drop such items first."
-        )
     return X
 
 
-def _checked_names(names, n_extra):
+def _checked_names(what, prefix, names, width):
     if names is None:
-        return tuple(f"extra{k}" for k in range(n_extra))
+        return tuple(f"{prefix}{k}" for k in range(width))
     names = tuple(str(name) for name in names)
-    if len(names) != n_extra:
+    if len(names) != width:
+        name = {"features": "feature_names", "extra": "extra_names"}[what]
         raise ValueError(
-            f"extra_names has {len(names)} entries for {n_extra} columns of extra."
+            f"{name} has {len(names)} entries for {width} columns of {what}."
         )
     return names

@@ -241,11 +241,9 @@ def hodge_decomposition(
     HodgeDecomposition(3 items, 3 compared pairs, 1 component: gradient 0.0 %, curl
     100.0 %, harmonic 0.0 %, disagreement 0.0 %)
     """
-    pairs = np.asarray(pairs)
-    if n_items is None:
-        whole = pairs.dtype.kind in "iu" and pairs.size > 0
-        n_items = int(pairs.max()) + 1 if whole else 0
     first, second = checked_pairs(pairs, n_items)
+    if n_items is None:
+        n_items = int(max(first.max(initial=-1), second.max(initial=-1))) + 1
     n = len(first)
     votes = np.asarray(y, dtype=np.float64)
     if votes.shape != (n,) or n == 0:

@@ -22,13 +22,13 @@ __all__ = ["ShiftProblem"]
 
 # Coordinates are kept in memory up to so many numbers (32 MB), and up to more (160 MB)
 # if there are few enough rows for an exact path.
-_IN_MEMORY = 4e6
-_IN_MEMORY_EXACT = 2e7
+IN_MEMORY = 4e6
+IN_MEMORY_EXACT = 2e7
 EXACT_ROWS = 50_000
 # Rows that are multiplied at a time.
 _ROWS = 1 << 14
 # A row of leverage 1 up to rounding explains itself.
-_ALONE = 1e-10
+ALONE = 1e-10
 
 
 class ShiftProblem:
@@ -89,7 +89,7 @@ class ShiftProblem:
         fit_intercept: bool = True,
         row_factor: Any = None,
     ):
-        self.feature_names = _names(X)
+        self.feature_names = column_names(X)
         self._X = blocks = _as_blocks(X)
         parts = blocks if isinstance(blocks, tuple) else (blocks,)
         n = sum(part.shape[0] for part in parts)
@@ -129,7 +129,7 @@ class ShiftProblem:
         """The rows in coordinates; orthonormal ones in memory if there is room."""
         X, weight = self._X, self.sample_weight
         n, size = self.n_samples, self.n_samples * (self.n_features + 1)
-        limit = _IN_MEMORY_EXACT if n <= EXACT_ROWS else _IN_MEMORY
+        limit = IN_MEMORY_EXACT if n <= EXACT_ROWS else IN_MEMORY
         codes = self.classes is not None
         responses = n * self.n_outputs
         if isinstance(X, tuple) or max(size, responses) > limit:
@@ -156,7 +156,7 @@ class ShiftProblem:
                     "positive number for each row."
                 )
             factor = np.sqrt(np.maximum(1 - self._single_leverage(), 0.0))
-            factor[factor**2 <= _ALONE] = np.inf
+            factor[factor**2 <= ALONE] = np.inf
         else:
             factor = np.array(spec, dtype=np.float64)
             if factor.shape != (n,):
@@ -173,7 +173,7 @@ class ShiftProblem:
             if np.isinf(factor).all():
                 raise ValueError("row_factor leaves no row that could be shifted.")
         if self.design.dense:  # a row that explains itself needs few rows or zeros
-            factor[self.leverage >= 1 - _ALONE] = np.inf
+            factor[self.leverage >= 1 - ALONE] = np.inf
         if self.design.undetermined is not None:
             factor[self.design.undetermined] = np.inf
         return factor
@@ -245,7 +245,8 @@ class ShiftProblem:
         )
 
 
-def _names(X):
+def column_names(X: Any) -> tuple[str, ...] | None:
+    """Names of the columns of a data frame; None for arrays."""
     columns = getattr(X, "columns", None)
     return None if columns is None else tuple(str(name) for name in columns)
 

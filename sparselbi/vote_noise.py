@@ -82,6 +82,7 @@ def flip_rate(
     sample_weight: ArrayLike | None = None,
     *,
     n_scores: int | None = None,
+    interval: bool = True,
 ) -> FlipRate:
     """Estimate the share of flipped votes from scores, by maximum likelihood.
 
@@ -101,6 +102,9 @@ def flip_rate(
         How many votes each row stands for.
     n_scores : int or None
         How many scores were estimated from these votes; used for `identified` only.
+    interval : bool, default=True
+        False: leave out the interval, which takes most of the time; it is (0, 1/2)
+        then, and the rate is said not to be identified.
 
     Returns
     -------
@@ -114,7 +118,7 @@ def flip_rate(
     Notes
     -----
     Flips and close calls both are votes against the scores; what tells them apart is
-    that flips do not become rare where |eta| is large. Without such pairs only
+    that flips do not become rare where ``|eta|`` is large. Without such pairs only
     ``(1 - 2q) a`` can be estimated. So the rate is said to be identified only if its
     interval is no longer than 0.25. Scores that were fitted to the same votes agree
     with them too well, the more so the fewer votes there are for each of them: below 5
@@ -146,10 +150,10 @@ def flip_rate(
         )
     model = _Mixture(margin[used] / unit, weight[used])
     rate, scale, value = model.maximize()
-    interval = model.interval(rate, scale)
+    ends = model.interval(rate, scale) if interval else (0.0, 0.5)
     stderr = model.stderr(rate, scale)
     infinite = scale > 0.99 * _EXTREME
-    width = interval[1] - interval[0]
+    width = ends[1] - ends[0]
     reason = ""
     if n_scores is not None and total < _FEW_VOTES * n_scores:
         reason = (
@@ -158,7 +162,7 @@ def flip_rate(
         )
     elif width > _WIDEST:
         reason = (
-            f"rates from {interval[0]:.2f} to {interval[1]:.2f} explain the votes: too "
+            f"rates from {ends[0]:.2f} to {ends[1]:.2f} explain the votes: too "
             "few of them are on pairs of clearly different scores to tell flips from "
             "close calls"
         )
@@ -173,7 +177,7 @@ def flip_rate(
     return FlipRate(
         rate=rate,
         stderr=stderr,
-        interval=interval,
+        interval=ends,
         scale=np.inf if infinite else scale / unit,
         identified=not reason,
         reason=reason,
@@ -402,6 +406,7 @@ def worker_reliability(
     # P(vote) = 1/2 + r * gain
     gain = signs * (followed - 0.5)
     reliability = _modes(gain, code, weight, n_workers, pooled, prior_votes)
+    reliability[votes == 0] = np.nan
 
     decided = (signs != 0) & (weight > 0)
     n_decided = np.bincount(code[decided], weight[decided], n_workers)

@@ -11,7 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from ._comparison_graph import checked_pairs
-from ._graph_design import _as_columns
+from ._logistic_votes import logistic_residual
+from ._pair_columns import item_scores
+from ._vote_design import as_columns
 from .path import _read_only
 from .shift_path import ShiftPath
 
@@ -52,7 +54,7 @@ class VotePath(ShiftPath):
         Number of further columns, the last coefficients.
     ridge : float
         Pseudo-votes of the logistic model, so many ties for every vote.
-    features : ndarray of shape (n_items, d) or None
+    features : {ndarray, CSR matrix} of shape (n_items, d) or None
         Features of the items, if scores are linear in them.
     """
 
@@ -61,16 +63,17 @@ class VotePath(ShiftPath):
     row_rest: NDArray[np.float64]
     n_extra: int = 0
     ridge: float = 0.0
-    features: NDArray[np.float64] | None = None
+    features: Any = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         labels = self.items
         labels = labels.tolist() if isinstance(labels, np.ndarray) else labels
         object.__setattr__(self, "items", tuple(labels))
-        for name in ("row_rest", "features"):
-            if (value := getattr(self, name)) is not None:
-                object.__setattr__(self, name, _read_only(value, np.float64))
+        rest = _read_only(self.row_rest, np.float64)
+        object.__setattr__(self, "row_rest", rest)
+        if isinstance(self.features, np.ndarray):
+            object.__setattr__(self, "features", _read_only(self.features))
         if self.row_rest.shape != (self.n_rows,):
             raise ValueError(
                 f"row_rest has shape {self.row_rest.shape} for {self.n_rows} votes."
@@ -112,7 +115,7 @@ class VotePath(ShiftPath):
         inner = coefs[:, : self.n_features - self.n_extra]
         if self.features is None:
             return inner
-        scores = inner @ self.features.T
+        scores = item_scores(self.features, inner.T).T
         return scores - scores.mean(axis=1, keepdims=True)
 
     # ------------------------------------------------------------------------- votes
@@ -170,7 +173,9 @@ class VotePath(ShiftPath):
             return X.eta(self._dense(coefs))
         first, second = self._codes(X).T
         inner = self._dense(coefs)[:, : self.n_features - self.n_extra]
-        scores = inner if self.features is None else inner @ self.features.T
+        scores = inner
+        if self.features is not None:
+            scores = item_scores(self.features, inner.T).T
         return scores[:, first] - scores[:, second]
 
     def _codes(self, pairs):
@@ -301,7 +306,7 @@ class VotePath(ShiftPath):
             raise ValueError("y is missing: the votes about these pairs.")
         pairs = self._codes(X)
         checked_pairs(pairs, self.n_items)
-        columns = _as_columns(extra, len(pairs))
+        columns = as_columns(extra, len(pairs))
         if columns.shape[1] != self.n_extra:
             raise ValueError(
                 f"extra has {columns.shape[1]} columns, but the path was traced with "
@@ -411,7 +416,7 @@ class VotePath(ShiftPath):
 def residuals_of(
     eta: NDArray[np.float64], y: NDArray[np.float64], model: str
 ) -> NDArray[np.float64]:
-    """Residuals of votes: ``y - eta``, or ``y01 - sigmoid(eta)`` without cancellation.
+    """Residuals of votes: ``y - eta``, or ``y01 - sigmoid(eta)``.
 
     Parameters
     ----------
@@ -420,5 +425,4 @@ def residuals_of(
     """
     if model == "linear":
         return y - eta
-    tie = -0.5 * np.tanh(eta / 2)
-    return np.where(y == 0, tie, y * special.expit(-y * eta))
+    return logistic_residual(eta, y)

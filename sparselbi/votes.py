@@ -8,6 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._vote_labels import (
+    as_array,
+    as_labels,
+    codes_within,
+    factorized,
+    find_codes,
+    first_few,
+    label_index,
+    labels_of_pairs,
+    split_frame,
+)
 from .problem import check_weight
 from .win_proportions import WinProportions, win_proportions
 
@@ -18,10 +29,11 @@ if TYPE_CHECKING:
 __all__ = ["KINDS", "VoteTable", "read_votes"]
 
 KINDS = ("binary", "ties", "graded")
-# So many labels or rows are named in a message.
-_NAMED = 5
+_MAP = (
+    "; give 1 where the first item is preferred, -1 where the second one is, 0 for a "
+    "tie, for example np.where(y == 'left', 1, -1)"
+)
 _UNSEEN = " Items that no vote compares have no score unless features give it."
-_OTHER = " Add what is missing to items, or drop these votes."
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +108,8 @@ class VoteTable:
         ValueError
             If the shape is another one, or a label is unknown.
         """
-        labels, _ = _labels_of_pairs(pairs)
-        return _find("pairs", labels, self.items, self._index, _UNSEEN)
+        labels, _ = labels_of_pairs(pairs)
+        return find_codes("pairs", labels, self.items, self._index, _UNSEEN)
 
     def item_codes(self, items: Any) -> NDArray[np.intp]:
         """Return the codes of some items.
@@ -116,8 +128,8 @@ class VoteTable:
         ValueError
             If `items` is not one-dimensional, or a label is unknown.
         """
-        labels = _labels("items", items)
-        return _find("items", labels, self.items, self._index, _UNSEEN)
+        labels = as_labels("items", items)
+        return find_codes("items", labels, self.items, self._index, _UNSEEN)
 
     def win_proportions(self) -> WinProportions:
         """Count the votes of every pair, ties by half.
@@ -130,7 +142,7 @@ class VoteTable:
         if not self.is_binary:
             raise ValueError(
                 "proportions of wins need binary votes, but y is graded "
-                f"({_some(np.unique(self.y))}); numpy.sign(y) are binary ones."
+                f"({first_few(np.unique(self.y))}); numpy.sign(y) are binary ones."
             )
         return win_proportions(self.pairs, self.y, self.weight)
 
@@ -147,7 +159,7 @@ class VoteTable:
 
     @cached_property
     def _index(self):
-        return _index(self.items)
+        return label_index(self.items)
 
 
 def read_votes(
@@ -156,6 +168,8 @@ def read_votes(
     worker: ArrayLike | str | None = None,
     sample_weight: ArrayLike | str | None = None,
     items: ArrayLike | None = None,
+    *,
+    items_name: str = "items",
 ) -> VoteTable:
     """Check votes on pairs of items and replace labels by codes.
 
@@ -177,6 +191,8 @@ def read_votes(
         How many equal votes each row stands for; rows of weight 0 do not count.
     items : array-like of shape (n_items,) or None
         The labels that may occur. None: those that occur in rows of any weight.
+    items_name : str, default="items"
+        What messages call `items`.
 
     Returns
     -------
@@ -200,15 +216,15 @@ def read_votes(
     (['a', 'b', 'c'], [[1, 0], [0, 2], [2, 1]], 'ties')
     """
     named = {"y": y, "worker": worker, "sample_weight": sample_weight}
-    pairs, named = _split_frame(pairs, named)
-    labels, row_names = _labels_of_pairs(pairs)
+    pairs, named = split_frame(pairs, named)
+    labels, row_names = labels_of_pairs(pairs)
     n_votes = len(labels)
     if n_votes == 0:
         raise ValueError("pairs is empty (n_votes=0); at least two votes are needed.")
     if items is None:
-        known, codes = _factorized("pairs", labels)
+        known, codes = factorized("pairs", labels)
     else:
-        known, codes = _within(labels, items)
+        known, codes = codes_within(labels, items, items_name)
     _check_different(codes, known)
     votes, kind = _checked_y(named["y"], n_votes)
     weight = None
@@ -218,13 +234,13 @@ def read_votes(
     _check_enough(codes, weight, known if items is None else None)
     workers = worker_codes = None
     if named["worker"] is not None:
-        found = _labels("worker", named["worker"])
+        found = as_labels("worker", named["worker"])
         if len(found) != n_votes:
             raise ValueError(
                 f"worker has {len(found)} labels, but there are {n_votes} votes; give "
                 "one for each."
             )
-        workers, worker_codes = _factorized("worker", found)
+        workers, worker_codes = factorized("worker", found)
     return VoteTable(
         pairs=codes,
         y=votes,
@@ -237,193 +253,17 @@ def read_votes(
     )
 
 
-# ------------------------------------------------------------------------------ frames
-
-
-def _is_frame(values):
-    return hasattr(values, "columns") and hasattr(values, "__getitem__")
-
-
-def _split_frame(pairs, named):
-    """The two columns of items, and arguments with columns instead of their names."""
-    columns = {name: value for name, value in named.items() if isinstance(value, str)}
-    if not columns:
-        return pairs, named
-    name, column = next(iter(columns.items()))
-    if not _is_frame(pairs):
-        raise ValueError(
-            f"{name}={column!r} names a column, but pairs is no data frame "
-            f"({type(pairs).__name__}); give the {name} of every vote."
-        )
-    present = list(pairs.columns)
-    for name, column in columns.items():
-        if present.count(column) != 1:
-            problem = "names no column" if column not in present else "is ambiguous"
-            raise ValueError(f"{name}={column!r} {problem}; columns: {present}.")
-    named = named | {name: pairs[column] for name, column in columns.items()}
-    rest = [column for column in present if column not in columns.values()]
-    if len(rest) != 2 or rest[0] == rest[1]:
-        raise ValueError(
-            f"pairs has the columns {rest} beside {list(columns.values())}; two of "
-            "different names must be left, the first and the second item of each vote. "
-            "Drop the others."
-        )
-    return pairs[rest], named
-
-
-def _labels_of_pairs(pairs):
-    """Labels (n, 2), and names of rows or None."""
-    if not _is_frame(pairs):
-        labels = _array("pairs", pairs)
-        if labels.shape == (0,):
-            labels = labels.reshape(0, 2)
-        if labels.ndim != 2 or labels.shape[1] != 2:
-            raise ValueError(
-                f"pairs has shape {labels.shape}; it needs two columns, the first and "
-                f"the second item of each vote{_hint(labels.shape)}."
-            )
-        return labels, None
-    columns = list(pairs.columns)
-    if len(columns) != 2 or columns[0] == columns[1]:
-        raise ValueError(
-            f"pairs has the columns {columns}; it needs two of different names, the "
-            "first and the second item of each vote. Select them, or name others by y, "
-            "worker and sample_weight."
-        )
-    first, second = (_labels("pairs", pairs[column]) for column in columns)
-    if first.dtype.kind != second.dtype.kind:  # numbers would become strings, or floats
-        first, second = first.astype(object), second.astype(object)
-    return np.column_stack([first, second]), _row_names(pairs)
-
-
-def _hint(shape):
-    if len(shape) == 1:
-        return " (one pair: [[first, second]])"
-    if len(shape) == 2 and shape[0] == 2:
-        return " (transpose it)"
-    if len(shape) == 2 and shape[1] > 2:
-        return ", and nothing else: give y, worker and sample_weight by their names"
-    return ""
-
-
-def _row_names(frame):
-    """Names in the index of a pandas frame, unless it counts the rows."""
-    if not hasattr(frame, "iloc"):
-        return None
-    counts = np.arange(len(frame))
-    index = frame.index
-    if index.dtype.kind in "iu" and np.array_equal(index.to_numpy(), counts):
-        return None
-    return tuple(map(str, index))
-
-
-# ------------------------------------------------------------------------------ labels
-
-
-def _array(name, values):
-    """An array in which nothing has become a string that was none."""
-    if np.ma.is_masked(values):
-        raise ValueError(f"{name} has masked entries; drop these votes.")
-    try:
-        array = np.asarray(values)
-        if array.dtype.kind in "US" and not isinstance(values, np.ndarray):
-            array = np.asarray(values, dtype=object)
-    except ValueError as error:  # rows of different lengths
-        raise ValueError(f"{name} is no array: {error}") from None
-    if array.dtype.kind == "T":
-        return array.astype(object)
-    return array.astype(np.float64) if array.dtype.kind == "f" else array
-
-
-def _labels(name, values):
-    array = _array(name, values)
-    if array.ndim != 1:
-        raise ValueError(
-            f"{name} has shape {array.shape}; it needs one dimension, a label for each "
-            f"{'item' if name == 'items' else 'vote'}."
-        )
-    return array
-
-
-def _factorized(name, labels):
-    """Sorted labels that occur, and the code of each."""
-    import pandas as pd
-
-    try:
-        codes, found = pd.factorize(labels.ravel())
-    except TypeError as error:
-        raise ValueError(f"{name} has labels that cannot be used: {error}.") from None
-    if (codes < 0).any():
-        raise ValueError(_missing(name, codes.reshape(labels.shape) < 0))
-    found = _sortable(np.asarray(found))
-    try:
-        order = np.argsort(found, kind="stable")
-    except TypeError:
-        raise ValueError(_no_order(name, found)) from None
-    rank = np.empty(len(order), dtype=np.intp)
-    rank[order] = np.arange(len(order))
-    return found[order], rank[codes].reshape(labels.shape)
-
-
-def _sortable(labels):
-    """Labels of type object, with the type that they have in common."""
-    import pandas as pd
-
-    if labels.dtype.kind != "O":
-        return labels
-    types = {"string": str, "integer": np.int64, "boolean": bool, "floating": float}
-    types["mixed-integer-float"] = float
-    common = types.get(pd.api.types.infer_dtype(labels, skipna=False))
-    try:
-        return labels if common is None else labels.astype(common)
-    except OverflowError:  # larger integers
-        return labels
-
-
-def _index(items):
-    """Where labels are, for `_find`."""
-    import pandas as pd
-
-    return pd.Index(items.astype(object) if items.dtype.kind == "U" else items)
-
-
-def _find(name, labels, items, index, advice):
-    """Codes of labels among `items`."""
-    import pandas as pd
-
-    try:
-        codes, found = pd.factorize(labels.ravel(), use_na_sentinel=False)
-        found = found.astype(object) if found.dtype.kind == "U" else found
-        place = np.asarray(index.get_indexer(found), dtype=np.intp)
-    except TypeError as error:  # not hashable
-        raise ValueError(f"{name} has labels that cannot be used: {error}.") from None
-    if (place < 0).any():
-        raise ValueError(_unknown(name, found[place < 0], items) + advice)
-    return place[codes].reshape(labels.shape)
-
-
-def _within(labels, items):
-    """`items`, sorted, and codes of labels that must be among them."""
-    known, codes = _factorized("items", _labels("items", items))
-    count = np.bincount(codes, minlength=len(known))
-    if (count > 1).any():
-        raise ValueError(
-            f"items contains {_some(known[count > 1])} more than once; give each label "
-            "once."
-        )
-    found, codes = _factorized("pairs", labels)
-    place = _find("pairs", found, known, _index(known), _OTHER)
-    return known, place[codes]
-
-
 # ------------------------------------------------------------------------------ checks
 
 
 def _numbers(name, values, n_votes):
-    array = _array(name, values)
+    array = as_array(name, values)
     if array.dtype.kind in "USMmcV" or _are("string", array):
-        bad = array.ravel()[0] if array.size else array
-        raise ValueError(f"{name} must be numbers, got {bad!r} ({array.dtype}).")
+        bad = array.ravel()[:1].tolist()
+        raise ValueError(
+            f"{name} must be numbers, got {bad[0] if bad else array!r} (type "
+            f"{array.dtype}){_MAP if name == 'y' else ''}."
+        )
     try:
         numbers = np.array(array, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -447,7 +287,7 @@ def _checked_y(y, n_votes):
     """Votes and their kind."""
     if y is None:
         return np.ones(n_votes), "binary"
-    array = _array("y", y)
+    array = as_array("y", y)
     if array.dtype == bool or _are("boolean", array):
         raise ValueError(
             "y is boolean, which does not say who is preferred; if True stands for the "
@@ -494,7 +334,7 @@ def _check_different(codes, items):
         own = np.unique(codes[same, 0])
         raise ValueError(
             f"pairs compares an item with itself in row {same[0]} ({count}; items "
-            f"{_some(items[own])}); drop such rows, they say nothing."
+            f"{first_few(items[own])}); drop such rows, they say nothing."
         )
 
 
@@ -512,49 +352,7 @@ def _check_enough(codes, weight, items):
     votes = np.bincount(codes[counts].ravel(), minlength=len(items))
     if not votes.all():
         raise ValueError(
-            f"sample_weight is 0 for all votes on {_some(items[votes == 0])} "
+            f"sample_weight is 0 for all votes on {first_few(items[votes == 0])} "
             f"({(votes == 0).sum()} of {len(items)} items); drop these rows, or give "
             "the labels that may occur as items."
         )
-
-
-# ---------------------------------------------------------------------------- messages
-
-
-def _some(values):
-    """The first few of some labels or numbers."""
-    values = np.asarray(values)
-    shown = ", ".join(map(repr, values[:_NAMED].tolist()))
-    return shown + (", ..." if len(values) > _NAMED else "")
-
-
-def _unknown(name, labels, items):
-    number = "an unknown item" if len(labels) == 1 else f"{len(labels)} unknown items"
-    types = [type(values.tolist()[0]).__name__ for values in (labels, items)]
-    differ = "" if types[0] == types[1] else f" Types: {types[0]}, known {types[1]}."
-    return (
-        f"{name} contains {number}: {_some(labels)}; known: {_some(items)} "
-        f"({len(items)} items).{differ}"
-    )
-
-
-def _missing(name, mask):
-    rows = np.flatnonzero(mask.reshape(len(mask), -1).any(axis=1))
-    advice = {
-        "pairs": "drop these votes",
-        "worker": "drop these votes, or give a label that stands for unknown workers",
-        "items": "leave it out",
-    }
-    return (
-        f"{name} has no label in row {rows[0]} ({len(rows)} of {len(mask)} rows); "
-        f"{advice[name]}."
-    )
-
-
-def _no_order(name, labels):
-    examples = {type(label).__name__: label for label in labels[::-1].tolist()}
-    types = " and ".join(f"{kind} ({label!r})" for kind, label in examples.items())
-    return (
-        f"{name} has labels of the types {types}, which have no common order; "
-        "make them alike, for example all of them strings."
-    )

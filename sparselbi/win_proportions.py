@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import special
 
+from ._comparison_graph import checked_pairs
 from ._path_checks import check_choice
 from .problem import check_weight
 
@@ -146,28 +147,18 @@ def win_proportions(
     >>> flow.round(3).tolist()
     [0.0, 1.099]
     """
-    codes, votes = np.asarray(pairs), np.asarray(y, dtype=np.float64)
-    if codes.ndim != 2 or codes.shape[1] != 2 or codes.dtype.kind not in "iu":
-        raise ValueError(
-            f"pairs must be integer codes of shape (n_votes, 2); got {codes.dtype} of "
-            f"shape {codes.shape}. np.unique(..., return_inverse=True) makes codes."
-        )
-    if not len(codes):
+    first, second = checked_pairs(pairs)
+    votes = np.asarray(y, dtype=np.float64)
+    if not len(first):
         raise ValueError("pairs is empty (n_votes=0); at least one vote is needed.")
-    if votes.shape != (len(codes),):
+    if votes.shape != first.shape:
         raise ValueError(
             f"y has shape {votes.shape}; it needs one number for each of the "
-            f"{len(codes)} votes."
+            f"{len(first)} votes."
         )
     if not np.isfinite(votes).all():
         row = np.flatnonzero(~np.isfinite(votes))[0]
         raise ValueError(f"y[{row}] is {votes[row]}; a missing vote needs no row.")
-    first, second = codes.T
-    same = np.flatnonzero(first == second)
-    if len(same):
-        raise ValueError(
-            f"row {same[0]} compares item {first[same[0]]} with itself; drop it."
-        )
     weight = check_weight(sample_weight, len(votes))
     wins = (1 + np.where(first < second, np.sign(votes), -np.sign(votes))) / 2
     low, high = np.minimum(first, second), np.maximum(first, second)

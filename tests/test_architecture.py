@@ -15,6 +15,7 @@ LAYERS = (
     *("_row_sums", "row_moments", "_row_basis", "diagnostics"),
     *("_path_checks", "_path_interpolation", "_path_io", "_path_views", "path"),
     *("split_path", "scales", "_shift_design", "_shift_stream"),
+    *("_logistic_votes", "_vote_labels", "_vote_design"),
     *("_comparison_graph", "_graph_design", "_pair_columns", "_feature_design"),
     *(
         "shift_problem",

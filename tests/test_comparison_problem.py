@@ -223,17 +223,17 @@ def test_what_is_kept_in_memory(monkeypatch):
     assert problem.design.dense
     assert not problem.vote_design.dense
     assert problem.in_memory() is problem
-    monkeypatch.setattr(comparison_problem, "_IN_MEMORY", 40 * 8 - 1)
+    monkeypatch.setattr(comparison_problem, "IN_MEMORY", 40 * 8 - 1)
     large = make()[0]
     assert not large.design.dense
     inside = large.in_memory()
     assert inside.design.dense
     assert not large.design.dense
     np.testing.assert_array_equal(inside.row_factor, large.row_factor)
-    monkeypatch.setattr(comparison_problem, "_IN_MEMORY_EXACT", 40 * 8 - 1)
+    monkeypatch.setattr(comparison_problem, "IN_MEMORY_EXACT", 40 * 8 - 1)
     with pytest.raises(ValueError, match="of 40 votes, 8 of each, .* dense=True"):
         large.in_memory()
-    monkeypatch.setattr(comparison_problem, "_IN_MEMORY", 40 * 8)
+    monkeypatch.setattr(comparison_problem, "IN_MEMORY", 40 * 8)
     assert make()[0].design.dense
     monkeypatch.setattr(comparison_problem, "_EXACT_WORK", 40 * 64 - 1)
     assert not make()[0].design.dense
@@ -297,6 +297,59 @@ def test_names_come_from_the_frame_of_features():
     assert named.feature_names == ("age", "size", "first side")
     assert named.subset(np.arange(30)).feature_names == named.feature_names
 
+    values = np.column_stack([frame, frame["age"] ** 3])
+    given_names = ComparisonProblem(
+        problem.pairs,
+        problem.y,
+        N_ITEMS,
+        features=values,
+        feature_names=("age", "size", "volume"),
+    )
+    assert given_names.feature_names == ("age", "size", "volume")
+    for other in (
+        given_names.subset(np.arange(30)),
+        given_names.with_weight(np.ones(40)),
+    ):
+        assert other.feature_names == given_names.feature_names
+
+
+@pytest.mark.parametrize("dense", [True, False])
+@pytest.mark.parametrize("kind", ["float32", "sparse"])
+def test_features_stay_what_they_are(kind, dense):
+    problem, X, y, w = make("features and bias", 4, weights=True)
+    values = problem.features.astype(np.float32)
+    if kind == "sparse":
+        values = np.where(values > -0.5, values, 0.0)
+    given_as = sp.coo_array(values) if kind == "sparse" else values
+    options = {"sample_weight": w, "extra": problem.extra, "dense": dense}
+    one = ComparisonProblem(problem.pairs, y, N_ITEMS, features=given_as, **options)
+    if kind == "sparse":
+        assert one.features.format == "csr"
+    else:
+        assert one.features.dtype == np.float32
+    twin = ComparisonProblem(
+        problem.pairs, y, N_ITEMS, features=values.astype(np.float64), **options
+    )
+    coef = np.random.default_rng(0).normal(size=(3, one.n_features))
+    for found, expected in (
+        (one.eta(coef), twin.eta(coef)),
+        (one.scores(coef), twin.scores(coef)),
+        (one.scores(coef[0]), twin.scores(coef[0])),
+        (one.residuals(coef[0]), twin.residuals(coef[0])),
+        (one.correlate(y), twin.correlate(y)),
+        (one.column_squares(), twin.column_squares()),
+        (one.arrays()[0], twin.arrays()[0]),
+        (one.subset(w > 0).arrays()[0], twin.subset(w > 0).arrays()[0]),
+    ):
+        assert found.dtype == np.float64
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+    fits = [each.residuals(fit_of(each)) for each in (one, twin)]
+    np.testing.assert_allclose(*fits, atol=1e-5)
+
+
+def fit_of(problem):
+    return problem.design.to_coefs(problem.design.least_squares())[0][0]
+
 
 @given(st.integers(0, 50))
 def test_least_squares_knows_neither_labels_nor_sides(seed):
@@ -353,6 +406,10 @@ CYCLE = [(0, 1), (1, 2), (2, 0)]
         ({"sample_weight": [0.1, 0.1, 0.1]}, "sums to 0.3, .* 2 coefficients"),
         ({"features": np.ones((2, 1))}, r"features has shape \(2, 1\).* 3 items"),
         ({"features": [[1.0], [np.nan], [2.0]]}, "nan for item 1, column 0"),
+        ({"features": 1j * np.eye(3)}, "features have type complex128.*not complex"),
+        ({"features": [["a"], ["b"], ["c"]]}, "features have type <U1.*categories"),
+        ({"features": np.ones(3)}, r"features have shape \(3,\)"),
+        ({"feature_names": ["a"]}, "feature_names has 1 entries for 0"),
         ({"features": np.eye(3), "extra": np.ones((3, 1))}, "fewer features"),
         ({"extra": np.ones((2, 1))}, r"extra has shape \(2, 1\)"),
         ({"extra": np.ones((3, 1))}, "none of the 3 vote"),

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparselbi import _feature_design, _pair_columns
+from sparselbi import _pair_columns, _vote_design
 from sparselbi._feature_design import FeatureDesign
 from sparselbi._graph_design import GraphDesign
 from sparselbi._shift_design import DenseDesign, SingularFit, TooWide
@@ -276,7 +276,7 @@ def test_blocks_are_summed(monkeypatch):
         kind="float32", weights=True, extra="workers"
     )
     whole = FeatureDesign(pairs, y, weight, features, columns)
-    monkeypatch.setattr(_feature_design, "_BLOCK", 7)
+    monkeypatch.setattr(_vote_design, "_BLOCK", 7)
     monkeypatch.setattr(_pair_columns, "_NUMBERS", 10)
     monkeypatch.setattr(_pair_columns, "_FEW", 2)
     parts = FeatureDesign(pairs, y, weight, features, columns)
@@ -353,7 +353,7 @@ def test_bad_input(change, message):
 def test_a_feature_that_is_missing(as_matrix):
     pairs, y, _, features, _ = make()
     features[7, 2] = np.nan
-    with pytest.raises(ValueError, match="nan in row 7, column 2"):
+    with pytest.raises(ValueError, match="nan for item 7, column 2"):
         FeatureDesign(pairs, y, None, as_matrix(features))
 
 

@@ -147,7 +147,7 @@ def test_blocks_of_votes_are_summed(monkeypatch):
     design = GraphDesign(pairs, y, weight, 9, columns)
     x = np.random.default_rng(1).normal(size=(design.n_coords, 1))
     whole = design.sweep(lambda rows, R, D: np.abs(R) * D, x, x)
-    monkeypatch.setattr("sparselbi._graph_design._BLOCK", 7)
+    monkeypatch.setattr("sparselbi._vote_design._BLOCK", 7)
     found = design.sweep(lambda rows, R, D: np.abs(R) * D, x, x)
     np.testing.assert_allclose(found, whole, rtol=1e-13)
 
@@ -450,12 +450,14 @@ def test_one_vote_and_items_without_votes():
     assert design.leverages().tolist() == [1.0]
 
 
+@pytest.mark.parametrize("extra", EXTRAS)
 @pytest.mark.parametrize("weights", [False, True])
 @pytest.mark.parametrize("seed", range(4))
-def test_reweighted_systems(seed, weights):
+def test_reweighted_systems(seed, weights, extra):
     """As a Newton step needs them: the Gram with a curvature for each vote."""
-    pairs, y, w = make(seed, weights=weights)[:3]
-    design = GraphDesign(pairs, y, w, 9)
+    n_items = 9 if seed else 25  # seed 0: many components
+    pairs, y, w, columns = make(seed, n_items, weights=weights, extra=extra)
+    design = GraphDesign(pairs, y, w, n_items, columns)
     rng = np.random.default_rng(seed)
     factor = rng.uniform(0.01, 0.25, len(y))
     Z, _ = design.take(np.arange(len(y)))
@@ -469,7 +471,32 @@ def test_reweighted_systems(seed, weights):
     assert 1e-9 < error < 1
 
 
-def test_reweighted_systems_with_further_columns_go_by_sweeps():
-    pairs, y, w = make(extra=None)[:3]
-    ones = np.ones((len(y), 1))
-    assert GraphDesign(pairs, y, w, 9, ones).reweighted(np.ones(len(y))) is None
+def test_reweighted_systems_where_columns_lose_their_votes():
+    """A worker all of whose votes are shifted has no curvature."""
+    pairs, y, _, columns = make(1, extra="workers")
+    design = GraphDesign(pairs, y, None, 9, columns[:, 1:])
+    factor = 1.0 - columns[:, 3]
+    Z, _ = design.take(np.arange(len(y)))
+    wanted = Z.T @ (factor * np.sin(np.arange(len(y))))[:, None]
+    found = design.reweighted(factor)(wanted, 1e-12)
+    gram = Z.T @ (factor[:, None] * Z)
+    np.testing.assert_allclose(gram @ found, wanted, atol=1e-8)
+
+
+def test_reweighted_systems_with_many_further_columns_go_by_sweeps(monkeypatch):
+    pairs, y = make()[:2]
+    some = GraphDesign(pairs, y, None, 9, np.eye(40)[:, :2])
+    assert some.reweighted(np.ones(40)) is not None
+    monkeypatch.setattr("sparselbi._graph_design._FEW_COLUMNS", 1)
+    assert some.reweighted(np.ones(40)) is None
+
+
+def test_further_columns_need_room(monkeypatch):
+    pairs, y, weight, columns = make(weights=True, extra="sparse workers")
+    design = GraphDesign(pairs, y, weight, 9, columns)
+    monkeypatch.setattr("sparselbi._graph_design._NUMBERS", 10)
+    other = GraphDesign(pairs, y, weight, 9, columns)
+    np.testing.assert_allclose(other.leverages(), design.leverages(), atol=1e-14)
+    monkeypatch.setattr("sparselbi._graph_design._MAX_LIFT", 35)
+    with pytest.raises(ValueError, match="extra has 4 columns beside 9 items"):
+        GraphDesign(pairs, y, weight, 9, columns)

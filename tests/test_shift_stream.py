@@ -190,7 +190,7 @@ def test_variances_of_dependent_columns(small_blocks, monkeypatch):
 
 def wide_problem(monkeypatch, X, y, **options):
     monkeypatch.setattr(module, "_DENSE_GRAM", 3)
-    monkeypatch.setattr(shift_problem, "_IN_MEMORY_EXACT", 0)
+    monkeypatch.setattr(shift_problem, "IN_MEMORY_EXACT", 0)
     problem = ShiftProblem(sp.csr_array(X), y, **options)
     assert problem.design.way == "cg"
     return problem

@@ -383,8 +383,8 @@ def test_pairs_that_cannot_be_read(pairs, message):
         (np.array([True, False, True], dtype=object), "y is boolean"),
         ([1, 0, 1], r"y contains only 0 and 1.*0 is a tie.*give 2 \* y - 1.*swap"),
         ([1, 2.0, 1], r"y contains only 1 and 2.*give 3 - 2 \* y.*swap"),
-        (["left", "right", "left"], "y must be numbers, got 'left'"),
-        (np.array(["1", "-1", "1"]), "y must be numbers, got .*'1'"),
+        (["left", "right", "left"], "y must be numbers, got 'left' .*give 1 where"),
+        (np.array(["1", "-1", "1"]), "y must be numbers, got '1' .type <U2.; give 1"),
         ([1j, 1, 1], "y must be numbers, got .*1j"),
         ([[1], [1, 2], 1], "y is no array"),
         ([{}, 1, 1], "y must be numbers: "),
@@ -409,6 +409,17 @@ def test_answers_that_cannot_be_read(y, message):
 def test_columns_that_are_not_there(wrap, named, message):
     with pytest.raises(ValueError, match=message):
         read_votes(wrap(FRAME), **named)
+
+
+def test_items_are_called_what_the_caller_calls_them():
+    for items, message in (
+        ([0, 1], r"unknown item: 2.*Add what is missing to item_features"),
+        ([0, 1, 2, 2], "item_features contains 2 more than once"),
+        ([0, 1, 2, None], "item_features has no label in row 3"),
+        ([[0, 1, 2]], r"item_features has shape \(1, 3\).*each item"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read_votes(CYCLE, items=items, items_name="item_features")
 
 
 def test_columns_of_one_name():

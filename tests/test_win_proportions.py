@@ -187,11 +187,12 @@ def test_variances_are_those_of_the_flows(name, p):
 @pytest.mark.parametrize(
     ("pairs", "y", "message"),
     [
-        ([[0, 1], [2, 2]], [1, 1], "row 1 compares item 2 with itself"),
+        ([[0, 1], [2, 2]], [1, 1], "compares item 2 with itself in row 1"),
         ([[0, 1]], [1, 1], "y has shape"),
         ([[0, 1]], [np.nan], r"y\[0\] is nan"),
-        ([[0.0, 1.0]], [1], "integer codes"),
-        ([0, 1], [1, 1], "integer codes"),
+        ([[0.0, 1.0]], [1], "type float64; it needs the codes"),
+        ([0, 1], [1, 1], r"shape \(2,\)"),
+        ([[0, 1], [-1, 0]], [1, 1], r"\[-1, 0\] in row 1"),
         (np.empty((0, 2), int), [], "n_votes=0"),
     ],
 )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import special
 
+from .._shift_design import TooWide
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -19,6 +21,8 @@ _DRAWS, _ITEMS = 16, 32
 _ROUNDED = 1e-13
 
 KINDS = ("marginal", "joint")
+# All differences are compared at once up to so many items.
+MAX_ITEMS = 4096
 
 
 def rank_sets(
@@ -42,11 +46,14 @@ def rank_sets(
     cov : ndarray of shape (n_items, n_items)
         Variances of differences follow from it; used within `parts`.
     draws : ndarray of shape (n_draws, n_items)
-        Of errors with that covariance. Only differences within `parts` are used.
+        Of errors with that covariance. Only differences within `parts` are used. NaN:
+        the draw says nothing about the part of this item. It is left out there (if
+        "joint", everywhere).
     groups : ndarray of int of shape (n_items,)
         Items that are ranked together.
     parts : ndarray of int of shape (n_items,)
-        Items whose differences are known, a partition of every group.
+        Items whose differences are known, a partition of every group. Those of parts
+        with fewer than two draws are not told apart.
     level : float
     kind : {"marginal", "joint"}
     factor : float, default=1.0
@@ -72,19 +79,29 @@ def rank_sets(
         raise ValueError(f"kind={kind!r} is unknown; use one of {KINDS}.")
     members = [np.flatnonzero(parts == part) for part in np.unique(parts)]
     members = [some for some in members if len(some) > 1]
-    largest = np.zeros(draws.shape)
+    lost = np.isnan(draws)
+    if kind == "joint" and members:
+        every = np.concatenate(members)
+        lost = np.broadcast_to(lost[:, every].any(axis=1)[:, None], draws.shape)
+    cut = np.full(len(scores), np.inf)
+    largest_of_all = 0.0
     for some in members:
-        inverse = _inverse_errors(cov, some, some)
-        largest[:, some] = _largest(draws[:, some], inverse)
-    if kind == "joint":
-        largest = np.broadcast_to(largest.max(axis=1)[:, None], draws.shape)
-        one = np.quantile(largest[:, :1], level, axis=0, method="higher")
-        cut = np.repeat(one, draws.shape[1])
-    else:
-        cut = np.quantile(largest, level, axis=0, method="higher")
+        kept = ~lost[:, some].any(axis=1)
+        if np.count_nonzero(kept) < 2:
+            continue
+        drawn = draws[:, some] if kept.all() else draws[np.ix_(kept, some)]
+        largest = _largest(drawn, _inverse_errors(cov, some, some))
+        if kind == "joint":
+            largest_of_all = np.maximum(largest_of_all, largest.max(axis=1))
+        else:
+            cut[some] = np.quantile(largest, level, axis=0, method="higher")
+    if np.ndim(largest_of_all):
+        cut[:] = np.quantile(largest_of_all, level, method="higher")
     better = np.zeros(len(scores), dtype=np.intp)
     worse = np.zeros(len(scores), dtype=np.intp)
     for some in members:
+        if np.isinf(cut[some[0]]):
+            continue
         for start in range(0, len(some), 256):
             rows = some[start : start + 256]
             sure, ahead = _told_apart(
@@ -177,3 +194,12 @@ def rank_frame(
         }
     )
     return frame.iloc[order].reset_index(drop=True)
+
+
+def too_wide(what: str, n_items: int, instead: str = "rank fewer items") -> TooWide:
+    """Error of a request for the differences of all pairs of too many items."""
+    return TooWide(
+        f"{what} {n_items} items would need a square matrix of that size, at most "
+        f"{MAX_ITEMS}: {instead}, or use differences(pairs) (of a ranker: "
+        "score_differences(pairs)), which works for any number of items."
+    )

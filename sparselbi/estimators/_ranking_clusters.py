@@ -12,7 +12,7 @@ from scipy import linalg, sparse
 from .._comparison_graph import edges_of
 
 # Numbers in a block of votes times contrasts.
-_BLOCK = 1 << 22
+_BLOCK = 1 << 21
 # Products of the shares of clusters in the variances of two scores are taken up to so
 # many multiplications.
 _MANY_PRODUCTS = 5e10
@@ -142,12 +142,13 @@ class ClusteredScores:
 
     def _shares(self, inner, outer, votes=slice(None)):
         first, second = self._pairs[votes].T
-        out = inner[first] - inner[second]
+        out = inner[first]
+        out -= inner[second]
         n_extra = self._extra.shape[1]
         if n_extra:
             out += self._extra[votes] @ outer[:n_extra]
         if self._of_border is None:
-            return out**2
+            return np.square(out, out=out)
         a, b, c = self._moments
         last = outer[-1]
         return a * out**2 + 2 * b * out * last + c * last**2
@@ -207,32 +208,31 @@ class ClusteredScores:
 
         If these are too many, only the squares, on the diagonal.
         """
-        m, n = self._n_items, len(self._psi)
+        m, step = self._n_items, max(1, _BLOCK // self._n_items)
         total, square = np.zeros(m), np.zeros((m, m))
         every = self.n_clusters * float(m) ** 2 <= _MANY_PRODUCTS
         order = np.argsort(self._codes, kind="stable")
-        starts = np.flatnonzero(np.diff(self._codes[order], prepend=-1))
-        ends = np.append(starts[1:], n)
-        step, k, waiting = max(1, _BLOCK // m), 0, []
-        while k < len(starts):  # whole clusters
-            last = max(k + 1, np.searchsorted(ends, starts[k] + step, side="right"))
-            some = order[starts[k] : ends[last - 1]]
-            weight = self._weight[some, None]
-            share = self._shares(inner, outer, some) * weight
-            total += share.sum(axis=0)
-            if self.alone:
-                share /= np.sqrt(weight)
-            else:
-                share = np.add.reduceat(share, starts[k:last] - starts[k])
-            waiting.append(share)
-            k = last
-            if k < len(starts) and sum(map(len, waiting)) < step:
-                continue
-            share, waiting = np.concatenate(waiting), []
+        starts = np.searchsorted(
+            self._codes[order], np.arange(self.n_clusters + 1)
+        ).tolist()
+        for base in range(0, self.n_clusters, step):
+            top = min(base + step, self.n_clusters)
+            sums = np.zeros((top - base, m))
+            for start in range(starts[base], starts[top], step):
+                some = order[start : min(start + step, starts[top])]
+                weight = self._weight[some, None]
+                share = self._shares(inner, outer, some)
+                share *= weight
+                total += share.sum(axis=0)
+                if self.alone:
+                    share /= np.sqrt(weight)
+                codes = self._codes[some]
+                heads = np.flatnonzero(np.diff(codes, prepend=-1))
+                sums[codes[heads] - base] += np.add.reduceat(share, heads)
             if every:
-                square += share.T @ share
+                square += sums.T @ sums
             else:
-                square[np.diag_indices(m)] += np.einsum("gi,gi->i", share, share)
+                square[np.diag_indices(m)] += np.einsum("gi,gi->i", sums, sums)
         return total, square
 
 

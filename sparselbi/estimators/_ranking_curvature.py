@@ -85,21 +85,10 @@ class VoteCurvature:
     @cached_property
     def comparable(self) -> NDArray[np.intp]:
         """Labels of items: differences are determined within them, (n_items,)."""
-        along = self._open[: self.n_inner]
-        labels = self.parts
+        along, labels = self._open[: self.n_inner], self.parts
         if self.features is not None:
             along, labels = self.features @ along, np.zeros_like(labels)
-        for place in along.T:
-            size = np.abs(place).max()
-            if not size > 0:
-                continue
-            order = np.argsort(place)
-            new = np.zeros(len(place), dtype=np.intp)
-            new[1:] = np.diff(place[order]) > _ALONG * size
-            level = np.empty_like(new)
-            level[order] = np.cumsum(new)
-            _, labels = np.unique(labels * len(place) + level, return_inverse=True)
-        return labels
+        return level_sets(labels, along)
 
     @cached_property
     def _inner(self):
@@ -146,17 +135,18 @@ class VoteCurvature:
             Scores (of the solution of features, if there are any) sum to 0 in every
             part. One of many solutions if there are open directions.
         """
+        inner, outer = self.solve_inner(items, side)
+        return inner if self.features is None else self.features @ inner, outer
+
+    def solve_inner(self, items, side):
+        """The same, with the coefficients of features instead of scores."""
         inner = self._solve_inner(items)
         outer = self._corner @ (side - self._cross.T @ inner)
-        inner = inner - self._lift @ outer
-        return inner if self.features is None else self.features @ inner, outer
+        return inner - self._lift @ outer, outer
 
     def determined(self, items: Any, side: Any) -> NDArray[np.bool_]:
         """Whether H says something about contrasts (columns), apart from `parts`."""
-        both = np.vstack([items, side])
-        along = np.abs(both.T @ self._open)
-        size = np.abs(both).T @ np.abs(self._open)
-        return (along <= _ALONG * size).all(axis=1)
+        return free_of(np.vstack([items, side]), self._open)
 
     def inverse_columns(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Solutions for every item less the others, (n_items or n_side, n_items)."""
@@ -165,6 +155,32 @@ class VoteCurvature:
         if self.features is None:
             return inner, outer
         return self.features @ inner @ self.features.T, outer @ self.features.T
+
+
+def level_sets(
+    labels: NDArray[np.intp], places: NDArray[np.float64]
+) -> NDArray[np.intp]:
+    """Parts of labels (n_items,) within which all places (n_items, k) are equal."""
+    for place in places.T:
+        size = np.abs(place).max()
+        if not size > 0:
+            continue
+        order = np.argsort(place)
+        new = np.zeros(len(place), dtype=np.intp)
+        new[1:] = np.diff(place[order]) > _ALONG * size
+        level = np.empty_like(new)
+        level[order] = np.cumsum(new)
+        _, labels = np.unique(labels * len(place) + level, return_inverse=True)
+    return labels
+
+
+def free_of(
+    contrasts: NDArray[np.float64], directions: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Whether contrasts (columns) have no part along any direction (column)."""
+    along = np.abs(contrasts.T @ directions)
+    size = np.abs(contrasts).T @ np.abs(directions)
+    return (along <= _ALONG * size).all(axis=1)
 
 
 def _bent_graph(pairs, curvature, n_items):

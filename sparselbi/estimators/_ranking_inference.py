@@ -10,12 +10,13 @@ from scipy import sparse
 from sklearn.utils import check_random_state
 
 from .._comparison_graph import checked_pairs
-from .._shift_design import TooWide, row_limits
-from ..solvers._vote_loss import vote_curvature, vote_scores
+from .._shift_design import TooWide
 from ._coefficient_inference import check_level
-from ._rank_intervals import rank_frame, rank_sets
+from ._rank_intervals import MAX_ITEMS, rank_frame, rank_sets, too_wide
 from ._ranking_clusters import ClusteredScores, cluster_codes
 from ._ranking_curvature import VoteCurvature
+from ._ranking_known import KnownDifferences
+from ._vote_derivatives import linear_scores, logistic_scores
 from ._worker_bootstrap import RankingBootstrap, worker_bootstrap
 
 if TYPE_CHECKING:
@@ -32,64 +33,10 @@ __all__ = [
     "worker_bootstrap",
 ]
 
-# A dense covariance has at most so many rows. Single contrasts are found faster without
-# an inverse of more rows than the second.
-_MAX_DENSE, _SMALL = 4096, 1000
+# Single contrasts are found faster without an inverse of more rows.
+_SMALL = 1000
 # Numbers in a block of contrasts.
-_BLOCK = 1 << 22
-
-
-def linear_scores(
-    problem: ComparisonProblem, coef: NDArray[np.float64], threshold: float
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Scores and curvature of the votes at a Huber fit of graded votes.
-
-    Parameters
-    ----------
-    problem : ComparisonProblem
-    coef : ndarray of shape (n_features,)
-    threshold : float
-        In units of y, on raw residuals over `row_factor`; infinity: least squares.
-
-    Returns
-    -------
-    psi, curvature : ndarray of shape (n_votes,)
-        Residuals clipped at their limits, and 1 within them, 0 beyond.
-    """
-    residual = problem.residuals(coef)
-    limit = row_limits(threshold, problem.row_factor)
-    return np.clip(residual, -limit, limit), (np.abs(residual) <= limit).astype(float)
-
-
-def logistic_scores(
-    problem: ComparisonProblem,
-    coef: NDArray[np.float64],
-    threshold: float,
-    ridge: ArrayLike = 0.0,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Scores and curvature of the votes at a Bradley-Terry fit with shifts.
-
-    Parameters
-    ----------
-    problem : ComparisonProblem
-        Its votes in {-1, 0, 1}.
-    coef : ndarray of shape (n_features,)
-    threshold : float
-        A probability, over `row_factor`; infinity: maximum likelihood.
-    ridge : float or array-like of shape (n_votes,), default=0.0
-        As in `trace_logistic_shift`.
-
-    Returns
-    -------
-    psi, curvature : ndarray of shape (n_votes,)
-        ``clip(y01 - p, -limit, limit) + ridge (1/2 - p)`` and ``p (1 - p) (1{not
-        shifted} + ridge)``.
-    """
-    eta = problem.eta(coef)
-    limit = row_limits(threshold, problem.row_factor)
-    ridge = np.asarray(ridge, dtype=np.float64)
-    psi = vote_scores(eta, problem.y, limit, ridge)
-    return psi, vote_curvature(eta, problem.y, limit, ridge)
+_BLOCK = 1 << 21
 
 
 class RankingInference:
@@ -131,11 +78,10 @@ class RankingInference:
     factor : float
         Of the small-sample correction, which standard errors contain.
     undetermined : ndarray of bool of shape (n_items,)
-        Items that no vote with curvature connects with most others of their component
-        (all their votes are shifted). They stay where the flat part of the objective
-        leaves them: differences with others have no standard error (NaN).
+        Items whose differences with most others of their component have no standard
+        error (NaN), see Notes.
     message : str
-        About these; "" if there are none.
+        About these, one or more sentences; "" if there are none.
 
     Raises
     ------
@@ -167,6 +113,16 @@ class RankingInference:
     without the correlation that the fit brings in. If workers cast shares of 1, 1/2,
     1/3, ... of 2000 votes (40 workers, 16 items, 20 % flips), 95 % intervals covered 94
     % of the differences in simulations, and 91 % with G - 1 degrees of freedom.
+
+    **No standard error** have differences that the votes leave open: all votes that
+    connect the items are shifted, so that the scores stay where the flat part of the
+    objective leaves them, or further columns explain the difference. Nor those whose
+    error no vote shows, because the scores of every cluster sum to 0 whatever it says:
+    differences across a bridge (a pair of items without which the component falls
+    apart) about which one vote was cast, or one cluster has voted, or all votes agree
+    exactly; with features and further columns those that depend on a vote of leverage
+    1. Scores are compared with the average of their component, so that such an item
+    leaves all scores of its component without an error.
 
     **What is covered** is the difference that the same fit would find with infinitely
     many such workers. For a Huber fit, or one with logistic shifts, that is not the
@@ -211,8 +167,9 @@ class RankingInference:
         weight = problem.sample_weight
         used = np.arange(n) if weight is None else np.flatnonzero(weight > 0)
         self._weight = np.ones(n) if weight is None else weight[used]
-        self._pairs = problem.pairs[used]
-        self._curvature = _per_vote("curvature", curvature, n)[used]
+        self._used, self._pairs = used, problem.pairs[used]
+        self._bend = self._weight * _per_vote("curvature", curvature, n)[used]
+        self._psi = _per_vote("psi", psi, n)[used]
         self._border = None
         if border is not None:
             if len(border) != 3:
@@ -226,11 +183,11 @@ class RankingInference:
         self._phi = None
         if problem.features is not None:
             self._phi = problem.features - problem.features.mean(axis=0)
-        codes = cluster_codes(clusters, problem.pairs, used, m)
+        self._codes = codes = cluster_codes(clusters, problem.pairs, used, m)
         self._votes = ClusteredScores(
             self._pairs,
             self._weight,
-            _per_vote("psi", psi, n)[used],
+            self._psi,
             self._extra,
             None if self._border is None else self._border[0],
             codes,
@@ -243,21 +200,36 @@ class RankingInference:
 
     @cached_property
     def _system(self) -> VoteCurvature:
-        w, border = self._weight, self._border
-        size = self._problem.n_items
-        if self._phi is not None and self._phi.shape[1] > _MAX_DENSE:
+        size, border = self._problem.n_items, None
+        if self._phi is not None and self._phi.shape[1] > MAX_ITEMS:
             raise TooWide(
                 f"{self._phi.shape[1]} features; standard errors need a square matrix "
-                f"of that size, at most {_MAX_DENSE}. Use worker_bootstrap."
+                f"of that size, at most {MAX_ITEMS}. Use a bootstrap."
             )
+        if self._border is not None:
+            border = self._weight * self._border[1], self._weight * self._border[2]
         return VoteCurvature(
             self._pairs,
-            w * self._curvature,
+            self._bend,
             size,
             self._extra,
-            None if border is None else (w * border[1], w * border[2]),
+            border,
             self._phi,
             size <= _SMALL,
+        )
+
+    @cached_property
+    def _known(self) -> KnownDifferences:
+        mixed = None if self._border is None else self._weight * self._border[1]
+        return KnownDifferences(
+            self._problem,
+            self._system,
+            self._used,
+            self._psi,
+            self._bend,
+            mixed,
+            self._extra,
+            self._codes,
         )
 
     @property
@@ -281,45 +253,15 @@ class RankingInference:
         left = self._total - self.rank
         return left if left > 1e-9 * self._total else np.nan
 
-    @cached_property
-    def _groups(self):
-        """Items that are ranked together."""
-        components = self._problem.components
-        return components if self._phi is None else np.zeros_like(components)
-
-    @cached_property
-    def _whole(self):
-        """Items in groups within which all differences are determined."""
-        labels, groups = self._system.comparable, self._groups
-        pieces = np.bincount(groups[np.unique(labels, return_index=True)[1]])
-        return pieces[groups] == 1
-
-    @cached_property
+    @property
     def undetermined(self) -> NDArray[np.bool_]:
         """Items whose place among the others is open, (n_items,)."""
-        labels, groups = self._system.comparable, self._groups
-        size = np.bincount(labels)
-        largest = np.zeros(groups.max() + 1, dtype=np.intp)
-        np.maximum.at(largest, groups, size[labels])
-        home = np.full(len(largest), len(labels))  # the first one, if several are
-        best = size[labels] == largest[groups]
-        np.minimum.at(home, groups[best], labels[best])
-        return labels != home[groups]
+        return self._known.undetermined
 
     @property
     def message(self) -> str:
         """About items whose place is open."""
-        open_items = np.flatnonzero(self.undetermined)
-        if not len(open_items):
-            return ""
-        some = ", ".join(str(item) for item in self.items[open_items[:5]])
-        return (
-            f"the place of {len(open_items)} item(s) ({some}"
-            f"{', ...' if len(open_items) > 5 else ''}) among the others is open: all "
-            "votes that connect them are shifted, or further columns explain the "
-            "difference. Differences with them have no standard error; choose a larger "
-            "threshold, or drop columns."
-        )
+        return self._known.message(self.items)
 
     # -- contrasts ---------------------------------------------------------------------
 
@@ -327,7 +269,7 @@ class RankingInference:
         """Standard errors and degrees of freedom of contrasts (columns)."""
         solution = self._system.solve(items, side)
         error = np.sqrt(self.factor * self._votes.variances(*solution))
-        error[~self._system.determined(items, side)] = np.nan
+        error[~self._known.determined(items, side)] = np.nan
         return error, self._degrees(*self._votes.spread(*solution))
 
     def _degrees(self, total, squares):
@@ -349,7 +291,7 @@ class RankingInference:
         value, error, df : ndarray of shape (n_pairs,)
             Difference, standard error, degrees of freedom of t. Values and errors are
             NaN across components (unless scores are linear in features), errors where
-            the votes do not determine the difference.
+            the votes do not show them (see Notes of the class).
 
         Notes
         -----
@@ -357,8 +299,8 @@ class RankingInference:
         """
         first, second = checked_pairs(pairs, self._problem.n_items)
         value = self.scores[first] - self.scores[second]
-        value[self._groups[first] != self._groups[second]] = np.nan
-        labels = self._system.comparable
+        groups, labels = self._known.groups, self._known.labels
+        value[groups[first] != groups[second]] = np.nan
         known = np.flatnonzero(labels[first] == labels[second])
         error, df = np.full(len(first), np.nan), np.full(len(first), np.nan)
         step = max(1, _BLOCK // max(self._system.n_inner, 1))
@@ -378,7 +320,7 @@ class RankingInference:
         """Contrasts of gauge-fixed scores (columns)."""
         if self._phi is not None:
             return self._phi[codes].T
-        groups = self._groups
+        groups = self._known.groups
         own = groups[codes]
         items = np.where(groups[:, None] == own, -1 / np.bincount(groups)[own], 0.0)
         items[codes, np.arange(len(codes))] += 1.0
@@ -409,12 +351,12 @@ class RankingInference:
         """
         m = self._problem.n_items
         if codes is None:
-            if m > _MAX_DENSE:
-                raise self._too_wide("score_errors() of all", "name some of the items")
+            if m > MAX_ITEMS:
+                raise too_wide("the errors of all scores of", m, "name some of them")
             return self._all_score_errors
         codes = np.asarray(codes, dtype=np.intp)
         error, df = np.full(len(codes), np.nan), np.full(len(codes), np.nan)
-        known = np.flatnonzero(self._whole[codes])
+        known = np.flatnonzero(self._known.whole[codes])
         step = max(1, _BLOCK // m)
         for start in range(0, len(known), step):
             some = known[start : start + step]
@@ -428,7 +370,7 @@ class RankingInference:
         errors = np.sqrt(np.maximum(np.diagonal(self.cov), 0.0))
         total, square = self._share_moments
         df = self._degrees(total, np.diagonal(square))
-        return errors, np.where(self._whole, df, np.nan)
+        return errors, np.where(self._known.whole, df, np.nan)
 
     def coef_errors(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Standard errors of the coefficients of features, and degrees of freedom.
@@ -469,19 +411,12 @@ class RankingInference:
 
     # -- all items at once -------------------------------------------------------------
 
-    def _too_wide(self, what, instead):
-        return TooWide(
-            f"{what} {self._problem.n_items} items would need a square matrix of that "
-            f"size, at most {_MAX_DENSE}: {instead}, or use differences(pairs), which "
-            "works for any number of items."
-        )
-
     @cached_property
     def _free_cov(self):
         """Covariance of scores up to a constant in each part, without the factor."""
         m = self._problem.n_items
-        if m > _MAX_DENSE:
-            raise self._too_wide("the covariance of", "rank fewer items")
+        if m > MAX_ITEMS:
+            raise too_wide("the covariance of", m)
         return self._votes.covariance(*self._system.inverse_columns())
 
     @cached_property
@@ -496,14 +431,15 @@ class RankingInference:
         TooWide
             If there are more than 4096 items.
         """
-        groups, cov = self._groups, self.factor * self._free_cov
+        known, cov = self._known, self.factor * self._free_cov
+        groups = known.groups
         for label in range(groups.max() + 1):
             some = np.flatnonzero(groups == label)
             block = cov[np.ix_(some, some)]
             block -= block.mean(axis=0)
             block -= block.mean(axis=1, keepdims=True)
             cov[some] = np.nan
-            cov[np.ix_(some, some)] = block if self._whole[some[0]] else np.nan
+            cov[np.ix_(some, some)] = block if known.whole[some[0]] else np.nan
         return cov
 
     def _draws(self, n_draws, random_state):
@@ -551,7 +487,8 @@ class RankingInference:
         DataFrame
             ``item``, ``component``, ``rank``, ``low``, ``high``, ``score``; by size of
             the component, then rank. Items with the same score have the same rank. With
-            features, all items are ranked together.
+            features, all items are ranked together. Items whose difference has no
+            standard error are never told apart.
 
         Raises
         ------
@@ -582,13 +519,13 @@ class RankingInference:
         check_level(level)
         if not (isinstance(n_draws, int | np.integer) and n_draws >= 20):
             raise ValueError(f"n_draws={n_draws!r} must be an integer of at least 20.")
-        groups = self._groups
+        groups = self._known.groups
         low, high = rank_sets(
             self.scores,
             self._free_cov,
             self._draws(n_draws, random_state),
             groups,
-            self._system.comparable,
+            self._known.labels,
             level=level,
             kind=kind,
             factor=self.factor,

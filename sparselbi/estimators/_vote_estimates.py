@@ -9,6 +9,7 @@ import numpy as np
 
 from .._shift_design import SingularFit
 from ..scales import mad_scale
+from ..solvers._hard_knot import with_hard_knot
 from ..solvers.flip_mixture import flip_mixture
 from ..solvers.logistic_shift import bradley_terry
 from ._ranking_inference import linear_scores, logistic_scores
@@ -16,11 +17,13 @@ from ._ranking_inference import linear_scores, logistic_scores
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..selection.base import Selection
+    from ..selection.base import Selection, Selector
     from ..vote_path import VotePath
     from ._vote_question import VoteQuestion
 
 ESTIMATES = ("path", "refit", "mixture")
+# Ties hide flips: of those that "auto" adds on a path, the mixture gets this share.
+_MIXTURE_RIDGE = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +56,25 @@ class VoteEstimate:
     caution: str = ""
 
 
+def choose_point(
+    rule: Selector, path: VotePath, question: VoteQuestion
+) -> tuple[VotePath, Selection]:
+    """Choose a point of a path; of a "hard" one, it becomes a knot of its own."""
+    problem = question.problem
+    selection = rule.select(path, problem)
+    if path.method == "hard":
+        longer = with_hard_knot(path, problem, selection.knot)
+        if longer is not path:
+            path, selection = longer, rule.select(longer, problem)
+    return path, selection
+
+
 def estimate_scores(
-    question: VoteQuestion, path: VotePath, selection: Selection, kind: str
+    question: VoteQuestion,
+    path: VotePath,
+    selection: Selection,
+    kind: str,
+    ridge: Any = "auto",
 ) -> VoteEstimate:
     """Estimate scores at the selected point.
 
@@ -64,6 +84,8 @@ def estimate_scores(
     path : VotePath
     selection : Selection
     kind : {"path", "refit", "mixture"}
+    ridge : "auto" or float
+        As asked for: "auto" is smaller for a mixture than for the path.
 
     Raises
     ------
@@ -72,14 +94,11 @@ def estimate_scores(
     """
     problem, knot = question.problem, selection.knot
     if kind == "mixture":
-        found = flip_mixture(problem, ridge=path.ridge)
+        share = _MIXTURE_RIDGE if ridge == "auto" else 1.0
+        found = flip_mixture(problem, ridge=share * path.ridge)
         pieces = found.psi, found.curvature
         return VoteEstimate(
-            found.coef,
-            pieces,
-            found.border,
-            mixture=found,
-            caution=_doubts(found),
+            found.coef, pieces, found.border, mixture=found, caution=_doubts(found)
         )
     if kind == "refit":
         coef = _without_distrusted(problem, path, knot)
@@ -107,8 +126,17 @@ def estimate_scores(
 
 def _doubts(found):
     """Why a fit of the mixture may not be what it seems."""
+    if found.status == "separated":
+        return (
+            "estimate='mixture': once flips are taken out, the votes follow an order "
+            "without exception, so that score differences have no finite size; use a "
+            "larger ridge, or estimate='path'."
+        )
     if found.status != "converged":
-        return f"estimate='mixture': {found.message}"
+        return (
+            "estimate='mixture' did not settle: there are many ways to explain these "
+            "votes by flips. Use a larger ridge, or estimate='path'."
+        )
     if not found.identified:
         return (
             f"estimate='mixture': the flip rate {found.rate:.3f} is not identified "

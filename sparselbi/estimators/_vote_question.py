@@ -95,9 +95,16 @@ class VoteQuestion:
                 "transform=None."
             )
         found = win_proportions(votes.pairs, votes.y, votes.weight)
-        flow, weight = found.flows(transform)
+        flow, count = found.flows(transform)
+        # A pair is one observation, whose precision is the number of its votes.
+        weight = count / count.mean()
         problem = ComparisonProblem(
-            found.pairs, flow, votes.n_items, sample_weight=weight, features=features
+            found.pairs,
+            flow,
+            votes.n_items,
+            sample_weight=weight,
+            features=features,
+            row_factor=1 / np.sqrt(weight),
         )
         first, second = votes.pairs.T
         n = np.int64(votes.n_items)
@@ -106,17 +113,8 @@ class VoteQuestion:
         row = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
         row[keys[row] != wanted] = -1  # votes of weight 0 alone are about the pair
         side = np.where(first < second, np.sign(votes.y), -np.sign(votes.y))
-        # Weights of pairs are numbers of votes, but their errors are not repeated.
         clusters = np.arange(len(keys))
-        return cls(
-            votes,
-            problem,
-            "graded",
-            clusters,
-            transform,
-            row,
-            side,
-        )
+        return cls(votes, problem, "graded", clusters, transform, row, side)
 
     def distrusted(self, path: VotePath, knot: float) -> NDArray[np.bool_]:
         """Votes that are shifted at a point of the path, (n_votes,).

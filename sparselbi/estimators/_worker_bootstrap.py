@@ -14,9 +14,9 @@ from scipy import special
 from sklearn.utils import check_random_state
 
 from .._comparison_graph import checked_pairs
-from .._shift_design import TooWide
+from .._vote_labels import find_codes, label_index, labels_of_pairs
 from ._coefficient_inference import check_level
-from ._rank_intervals import rank_frame, rank_sets
+from ._rank_intervals import MAX_ITEMS, rank_frame, rank_sets, too_wide
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,13 +29,11 @@ KINDS = ("bayesian", "resample")
 _FAILURES = (ValueError, RuntimeError, ArithmeticError)
 # Draws whose masks are in memory at a time.
 _DRAWS = 64
-# A dense covariance has at most so many rows.
-_MAX_DENSE = 4096
 
 
 @dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class RankingBootstrap:
-    """Scores and distrusted votes of draws of workers.
+    """Scores and distrusted votes of draws of workers, or of votes.
 
     Attributes
     ----------
@@ -43,17 +41,24 @@ class RankingBootstrap:
     estimate : ndarray of shape (n_items,)
         Scores of all votes.
     scores : ndarray of shape (n_boot, n_items)
-        NaN: the draw has failed, or an item has lost its votes.
+        NaN: the draw has failed, or says nothing about the score of the item among
+        those of its component, because votes that hold it together were not drawn.
     distrust_frequency : ndarray of shape (n_votes,)
         Share of the draws with the vote in which it was distrusted; NaN if there is
         none.
     failures : dict of str to int
         Messages of draws that have failed, and how many draws.
     n_clusters : int
+        Workers; without workers, votes (a vote of weight w is w votes).
     components : ndarray of int of shape (n_items,)
         Scores are compared within components.
     items : ndarray of shape (n_items,)
         Labels.
+
+    Notes
+    -----
+    What one worker (or vote) alone says is the same in all draws in which it occurs:
+    its error is not seen. `RankingInference.undetermined` tells where that matters.
     """
 
     kind: str
@@ -76,22 +81,32 @@ class RankingBootstrap:
         return sum(self.failures.values())
 
     @cached_property
-    def _good(self):
-        return self.scores[~np.isnan(self.scores).all(axis=1)]
+    def _members(self):
+        """Items of each component."""
+        order = np.argsort(self.components, kind="stable")
+        return np.split(order, np.flatnonzero(np.diff(self.components[order])) + 1)
 
     @cached_property
     def cov(self) -> NDArray[np.float64]:
         """Covariance of the scores over the draws, (n_items, n_items).
 
-        NaN across components, and for items that lost their votes in some draw.
+        Of each component over the draws that have all of it; NaN across components, and
+        if there are less than two such draws.
+
+        Raises
+        ------
+        TooWide
+            If there are more than 4096 items.
         """
-        if len(self.estimate) > _MAX_DENSE:
-            raise TooWide(
-                f"the covariance of {len(self.estimate)} items has more than "
-                f"{_MAX_DENSE} rows; use differences(pairs)."
-            )
-        cov = np.atleast_2d(np.cov(self._good, rowvar=False))
-        cov[self.components[:, None] != self.components] = np.nan
+        m = len(self.estimate)
+        if m > MAX_ITEMS:
+            raise too_wide("the covariance of", m)
+        cov = np.full((m, m), np.nan)
+        for some in self._members:
+            drawn = self.scores[:, some]
+            drawn = drawn[~np.isnan(drawn).any(axis=1)]
+            if len(drawn) > 1:
+                cov[np.ix_(some, some)] = np.cov(drawn, rowvar=False)
         return cov
 
     def differences(
@@ -101,8 +116,8 @@ class RankingBootstrap:
 
         Parameters
         ----------
-        pairs : array-like of int of shape (n_pairs, 2)
-            Codes of items.
+        pairs : array-like or data frame of shape (n_pairs, 2)
+            Labels of items.
         level : float, default=0.95
         kind : {"percentile", "normal"}, default="percentile"
             Quantiles of the draws, or the estimate plus and minus standard errors times
@@ -112,22 +127,25 @@ class RankingBootstrap:
         -------
         DataFrame
             ``first``, ``second``, ``difference``, ``standard_error``, ``low``,
-            ``high``, ``n_draws``: draws that had both items. NaN across components.
+            ``high``, ``n_draws``: draws that compare both items. NaN across components,
+            and if there are less than two such draws.
 
         Raises
         ------
         ValueError
-            If an argument is out of range.
+            If an argument is out of range, or a label is unknown.
         """
         import pandas as pd
 
         check_level(level)
         if kind not in ("percentile", "normal"):
             raise ValueError(f"kind={kind!r} is unknown; use 'percentile' or 'normal'.")
-        first, second = checked_pairs(pairs, len(self.estimate))
+        labels, _ = labels_of_pairs(pairs)
+        codes = find_codes("pairs", labels, self.items, label_index(self.items), "")
+        first, second = checked_pairs(codes, len(self.estimate))
         value = self.estimate[first] - self.estimate[second]
         value[self.components[first] != self.components[second]] = np.nan
-        drawn = self._good[:, first] - self._good[:, second]
+        drawn = self.scores[:, first] - self.scores[:, second]
         drawn[:, np.isnan(value)] = np.nan
         n_draws = np.count_nonzero(~np.isnan(drawn), axis=0)
         error, low, high = np.full((3, len(first)), np.nan)
@@ -157,7 +175,9 @@ class RankingBootstrap:
         """Confidence sets of the ranks, as of `RankingInference.rank_intervals`.
 
         The draws take the place of the multiplier bootstrap, and their covariance that
-        of the sandwich. Draws without some item are left out for its component.
+        of the sandwich. Draws that do not have all items of a component are left out
+        for that component ("joint": for all components). Items of components without
+        two draws are not told apart.
 
         Parameters
         ----------
@@ -168,19 +188,32 @@ class RankingBootstrap:
         -------
         DataFrame
             ``item``, ``component``, ``rank``, ``low``, ``high``, ``score``.
+
+        Raises
+        ------
+        ValueError
+            If an argument is out of range, or no draws are left.
+        TooWide
+            If there are more than 4096 items.
         """
         check_level(level)
-        whole = ~np.isnan(self._good).any(axis=1)
-        if np.count_nonzero(whole) < 2:
+        cov = self.cov
+        lost = np.stack(
+            [np.isnan(self.scores[:, k]).any(axis=1) for k in self._members]
+        )
+        left = np.count_nonzero(~lost, axis=1).max()
+        if kind == "joint":
+            left = np.count_nonzero(~lost.any(axis=0))
+        if left < 2:
             raise ValueError(
-                f"{np.count_nonzero(whole)} of {self.n_boot} draws have all items; use "
-                "kind='bayesian', in which no item loses all its votes."
+                f"{left} of {self.n_boot} draws have all items of "
+                f"{'all components' if kind == 'joint' else 'a component'}; use a "
+                "bootstrap of kind='bayesian', in which no item loses all its votes."
             )
-        good = self._good[whole]
         low, high = rank_sets(
             self.estimate,
-            np.atleast_2d(np.cov(good, rowvar=False)),
-            good - self.estimate,
+            cov,
+            self.scores - self.estimate,
             self.components,
             self.components,
             level=level,
@@ -203,12 +236,13 @@ class RankingBootstrap:
 
 def worker_bootstrap(
     refit: Callable[[NDArray[np.float64]], tuple[Any, Any]],
-    clusters: ArrayLike,
+    clusters: ArrayLike | None,
     n_boot: int = 200,
     random_state: Any = None,
     n_jobs: int | None = None,
     kind: str = "bayesian",
     *,
+    weight: ArrayLike | None = None,
     components: ArrayLike | None = None,
     items: ArrayLike | None = None,
 ) -> RankingBootstrap:
@@ -219,23 +253,28 @@ def worker_bootstrap(
     refit : callable
         Of factors of the weights of the votes (n_votes,), at least 0: returns scores
         (n_items,) and which votes are distrusted, bool (n_votes,). Called once with
-        ones.
-    clusters : array-like of shape (n_votes,)
-        Labels of the workers; all different if votes are independent.
+        ones. Scores that the votes left do not compare with those of their component
+        should be NaN.
+    clusters : array-like of shape (n_votes,) or None
+        Labels of the workers. None: votes are independent, see `weight`.
     n_boot : int, default=200
     random_state : int, RandomState instance or None
-        The draws do not depend on `n_jobs`, nor on the order of the votes.
+        The draws do not depend on `n_jobs`, nor (with clusters) on the order of votes.
     n_jobs : int or None
         Of joblib.
     kind : {"bayesian", "resample"}, default="bayesian"
         Factors of the workers: exponential, scaled to mean 1 [1]; or how often each is
         drawn from all of them with replacement. With the latter, items may lose all
-        their votes and components may fall apart, so that a draw fails or compares what
-        cannot be compared.
+        their votes and components may fall apart, so that a draw has no scores there,
+        or fails.
+    weight : array-like of shape (n_votes,), default=None
+        What `refit` multiplies the factors with. Needed without clusters: a vote of
+        weight w is drawn like w equal votes of weight 1. With clusters, those whose
+        votes all have weight 0 are not drawn.
     components : array-like of int of shape (n_items,), default=None
         Within which scores are compared; None: all of them.
     items : array-like of shape (n_items,), default=None
-        Labels; None: numbers.
+        Labels, all different; None: numbers.
 
     Returns
     -------
@@ -244,7 +283,8 @@ def worker_bootstrap(
     Raises
     ------
     ValueError
-        If an argument is out of range, or there is one cluster only.
+        If an argument is out of range, there is one cluster only, or votes without
+        clusters have weights that are not whole and are to be resampled.
     RuntimeError
         If more than half of the draws fail.
 
@@ -262,11 +302,12 @@ def worker_bootstrap(
         raise ValueError(f"kind={kind!r} is unknown; use one of {KINDS}.")
     if not (isinstance(n_boot, int | np.integer) and n_boot >= 2):
         raise ValueError(f"n_boot={n_boot!r} must be an integer of at least 2.")
-    known, codes = np.unique(np.asarray(clusters), return_inverse=True)
-    if len(known) < 2 or codes.ndim != 1:
+    codes, size = _drawn_units(clusters, weight)
+    n_clusters = round(float(size.sum()))
+    if kind == "resample" and (size % 1).any():
         raise ValueError(
-            f"clusters has shape {codes.shape} and {len(known)} label(s); give one for "
-            "each vote, and at least two different ones."
+            "kind='resample' draws whole votes, but weight contains "
+            f"{size[size % 1 > 0][0]}; use kind='bayesian', or whole numbers."
         )
     estimate, mask = refit(np.ones(len(codes)))
     estimate, mask = np.asarray(estimate, dtype=np.float64), np.asarray(mask)
@@ -283,17 +324,18 @@ def worker_bootstrap(
                 f"{name} has shape {given.shape}; it needs one entry for each of the "
                 f"{n_items} items."
             )
+    if not label_index(items).is_unique:
+        raise ValueError("items has a label more than once; give each label once.")
     seeds = check_random_state(random_state).randint(2**31 - 1, size=n_boot)
 
     def draw(seed):
         rng = np.random.default_rng(seed)
         if kind == "bayesian":
-            of_workers = rng.standard_exponential(len(known))
-            of_workers *= len(known) / of_workers.sum()
+            drawn = rng.standard_gamma(size)
+            drawn *= size.sum() / drawn.sum()
         else:
-            drawn = rng.integers(len(known), size=len(known))
-            of_workers = np.bincount(drawn, minlength=len(known)).astype(np.float64)
-        factor = of_workers[codes]
+            drawn = rng.multinomial(n_clusters, size / size.sum())
+        factor = np.divide(drawn, size, out=np.ones(len(size)), where=size > 0)[codes]
         try:
             scores, distrusted = refit(factor)
         except _FAILURES as error:
@@ -323,10 +365,46 @@ def worker_bootstrap(
         scores=scores,
         distrust_frequency=frequency,
         failures=dict(failures),
-        n_clusters=len(known),
+        n_clusters=n_clusters,
         components=components.astype(np.intp),
         items=items,
     )
+
+
+def _drawn_units(clusters, weight):
+    """What is drawn: its code for each vote, and how many units each code is."""
+    if weight is not None:
+        weight = np.asarray(weight, dtype=np.float64)
+        if weight.ndim != 1 or not (np.isfinite(weight) & (weight >= 0)).all():
+            raise ValueError(
+                f"weight has shape {weight.shape} and needs one finite number of at "
+                "least 0 for each vote."
+            )
+    if clusters is None:
+        if weight is None or weight.sum() < 1.5:
+            raise ValueError(
+                "clusters=None draws votes and needs their weights (ones, if they have "
+                f"none) with a sum of at least 2; weight={_sum(weight)}."
+            )
+        return np.arange(len(weight)), weight
+    known, codes = np.unique(np.asarray(clusters), return_inverse=True)
+    if codes.ndim != 1 or (weight is not None and weight.shape != codes.shape):
+        raise ValueError(
+            f"clusters has shape {codes.shape}; it needs one label for each vote"
+            + ("." if weight is None else f", and weight has shape {weight.shape}.")
+        )
+    used = codes if weight is None else codes[weight > 0]
+    size = (np.bincount(used, minlength=len(known)) > 0).astype(np.float64)
+    if size.sum() < 2:
+        raise ValueError(
+            f"clusters has {int(size.sum())} label(s); there must be at least two "
+            "different ones among the votes of positive weight."
+        )
+    return codes, size
+
+
+def _sum(weight):
+    return None if weight is None else f"... with sum {weight.sum():g}"
 
 
 def _report(failures, n_boot):
@@ -335,8 +413,7 @@ def _report(failures, n_boot):
         return
     reason, times = failures.most_common(1)[0]
     text = (
-        f"{count} of {n_boot} draws of workers have failed, most often ({times}) with "
-        f"{reason!r}"
+        f"{count} of {n_boot} draws have failed, most often ({times}) with {reason!r}"
     )
     if 2 * count > n_boot:
         raise RuntimeError(

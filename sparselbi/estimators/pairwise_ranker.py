@@ -1,29 +1,22 @@
 """Scores from pairwise comparisons, some of which are wrong."""
 
-import contextlib
 import copy
-import dataclasses
-import functools
 import warnings
 from numbers import Real
-from typing import Any
 
 import numpy as np
-from scipy import stats
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
 from .._path_checks import check_choice
-from .._shift_design import SingularFit, TooWide
-from ..hodge import hodge_decomposition
-from ..selection.votes import get_vote_selector
-from ..solvers._hard_knot import with_hard_knot
+from ..selection.votes import FlipShare, get_vote_selector, votes_of_one_side
 from ..solvers.vote_paths import vote_path
 from ..vote_noise import flip_rate, worker_reliability
 from ..votes import read_votes
 from ._item_features import ItemFeatures
-from ._ranking_inference import RankingInference, worker_bootstrap
-from ._vote_estimates import ESTIMATES, estimate_scores
+from ._rank_intervals import rank_frame
+from ._ranking_reports import RankingReports
+from ._vote_estimates import ESTIMATES, choose_point, estimate_scores
 from ._vote_question import VoteQuestion
 
 MODELS = ("auto", "linear", "logistic")
@@ -32,7 +25,7 @@ METHODS = ("l1", "iss", "lbi", "hard")
 _TIES_PER_SCORE = 0.5
 
 
-class PairwiseRanker(BaseEstimator):
+class PairwiseRanker(RankingReports, BaseEstimator):
     """Ranking from pairwise comparisons, with a sparse shift for wrong votes.
 
     Vote e compares the items i (first) and j (second). With a score per item,
@@ -72,8 +65,8 @@ class PairwiseRanker(BaseEstimator):
     ridge : "auto" or float, default="auto"
         So many ties are added to every vote of the logistic model, so that scores of
         items that always win stay finite; "auto": half a tie for each item, spread over
-        all votes (``path_.ridge`` has the number); 0: none, and an error for such
-        items.
+        all votes (``path_.ridge`` has the number), and a fifth of that for the
+        mixture; 0: none, and an error for such items.
     max_outliers : float or None, default=None
         End the path before more votes (in weights) are shifted; None: half of them.
     n_knots : int or None, default=None
@@ -82,8 +75,6 @@ class PairwiseRanker(BaseEstimator):
         Damping, for "lbi".
     t_max : float or None, default=None
         End of "iss" and "lbi" paths.
-    random_state : int, RandomState instance or None, default=0
-        For rules that simulate.
 
     Attributes
     ----------
@@ -106,19 +97,22 @@ class PairwiseRanker(BaseEstimator):
         Votes that are distrusted. Never votes that are the only connection of two
         parts of the graph: nothing contradicts them.
     worker_reliability_ : DataFrame or None
-        See `sparselbi.vote_noise.worker_reliability`, and ``distrusted``, the share of
-        a worker's votes that are.
+        See `sparselbi.vote_noise.worker_reliability`, by the scores of the path, and
+        ``distrusted``, the share of a worker's votes that are.
     components_ : ndarray of int of shape (n_items,)
         Connected component of each item.
     n_components_ : int
     score_cov_ : ndarray of shape (n_items, n_items) or None
         Covariance of the scores; variances of differences follow from it. Clustered by
-        worker if there are any. None if there is none, see `score_differences`.
+        worker if there are any, by pair with a transform. None if there is none, see
+        `score_differences`.
     leverage_ : ndarray of shape (n_votes,)
         Share of a vote in its own fit by least squares, 1 if nothing else determines
         it; estimated for large graphs. Of pairs, with a transform.
     flip_rate_ : FlipRate or None
-        Mixture estimate of the share of flipped votes, for votes of -1 and +1.
+        Mixture estimate of the share of flipped votes, for votes of -1 and +1, by the
+        scores of the path at the chosen point. None for methods other than "l1", whose
+        scores confirm what they assume; what the rule used is in ``selection_``.
     mixture_ : FlipMixtureFit or None
         With ``estimate="mixture"``: its flip rate, posterior probabilities and status.
     model_ : {"linear", "logistic"}
@@ -172,7 +166,6 @@ class PairwiseRanker(BaseEstimator):
         n_knots=None,
         kappa=10.0,
         t_max=None,
-        random_state=0,
     ):
         self.model = model
         self.method = method
@@ -185,7 +178,6 @@ class PairwiseRanker(BaseEstimator):
         self.n_knots = n_knots
         self.kappa = kappa
         self.t_max = t_max
-        self.random_state = random_state
 
     # ------------------------------------------------------------------------ fitting
 
@@ -226,22 +218,13 @@ class PairwiseRanker(BaseEstimator):
             If the rule could not be applied as asked (``selection_.message`` says why),
             or the mixture is in doubt.
         """
-        self._check_parameters()
-        features = None if item_features is None else ItemFeatures(item_features)
-        items = None if features is None else features.items
-        votes = read_votes(pairs, y, worker, sample_weight, items)
-        model = self._resolved_model(votes)
+        votes, features, model = self._read(
+            pairs, y, item_features, worker, sample_weight
+        )
         rule = self._rule(model, votes.kind)  # a bad name fails before the work
         question = self._pose(votes, features)
         path = self._trace(question, model)
-        self.votes_, self.items_, self.model_ = votes, votes.items, model
-        self.classes_ = np.array([-1, 1])
-        self._features: Any = features
-        if features is not None and features.names is not None:
-            self.feature_names_in_ = np.array(features.names, dtype=object)
-        elif hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
-        self._choose(rule, path, question)
+        self._report(rule, path, question, features, clone(self))
         return self
 
     def path(self, pairs, y=None, item_features=None, worker=None, sample_weight=None):
@@ -256,11 +239,10 @@ class PairwiseRanker(BaseEstimator):
         -------
         VotePath
         """
-        self._check_parameters()
-        features = None if item_features is None else ItemFeatures(item_features)
-        items = None if features is None else features.items
-        votes = read_votes(pairs, y, worker, sample_weight, items)
-        return self._trace(self._pose(votes, features), self._resolved_model(votes))
+        votes, features, model = self._read(
+            pairs, y, item_features, worker, sample_weight
+        )
+        return self._trace(self._pose(votes, features), model)
 
     def select(self, selector):
         """Return a copy of the fitted estimator with another point of its path.
@@ -284,10 +266,19 @@ class PairwiseRanker(BaseEstimator):
         """
         check_is_fitted(self)
         other = copy.copy(self)
+        other.set_params(**self._asked.get_params(deep=False))
         other.selector = selector
         rule = other._rule(self.model_, self.votes_.kind)
-        other._choose(rule, self.path_, self._question())
+        other._report(rule, self.path_, self._question(), self._features, clone(other))
         return other
+
+    def _read(self, pairs, y, item_features, worker, sample_weight):
+        """Votes, features and the model for them."""
+        self._check_parameters()
+        features = None if item_features is None else ItemFeatures(item_features)
+        items = None if features is None else features.items
+        votes = read_votes(pairs, y, worker, sample_weight, items)
+        return votes, features, self._resolved_model(votes)
 
     def _check_parameters(self):
         check_choice("model", self.model, MODELS)
@@ -330,7 +321,15 @@ class PairwiseRanker(BaseEstimator):
         return model
 
     def _rule(self, model, kind):
-        kind = "graded" if self.transform is not None else kind
+        if self.transform is not None:
+            kind = "graded"
+            flips = isinstance(self.selector, FlipShare)
+            if flips or (isinstance(self.selector, str) and self.selector == "flips"):
+                raise ValueError(
+                    f"selector={self.selector!r} is for votes of -1 and +1, of which "
+                    f"transform={self.transform!r} makes graded values, one for each "
+                    "pair; use 'sigma', 'gap', VoteShare(0.2), or transform=None."
+                )
         return get_vote_selector(
             self.selector, model=model, method=self.method, kind=kind
         )
@@ -356,13 +355,12 @@ class PairwiseRanker(BaseEstimator):
             ridge=float(ridge),
             items=votes.items,
             row_names=votes.row_names if by_vote else None,
-            random_state=self.random_state,
         )
 
     def _question(self):
         """The votes as a problem, which is not kept with the estimator on disk."""
         if not hasattr(self, "_posed"):
-            self._posed = self._pose(self.votes_, self._features)
+            self._posed = self._asked._pose(self.votes_, self._features)
         return self._posed
 
     def __getstate__(self):
@@ -371,70 +369,43 @@ class PairwiseRanker(BaseEstimator):
         derived = ("_posed", "_inference")
         return {name: value for name, value in state.items() if name not in derived}
 
-    def _choose(self, rule, path, question):
-        selection = rule.select(path, question.problem)
-        if path.method == "hard":  # the chosen threshold becomes a knot of its own
-            longer = with_hard_knot(path, question.problem, selection.knot)
-            if longer is not path:
-                path, selection = longer, rule.select(longer, question.problem)
-        if selection.fallback:
-            warnings.warn(selection.message, UserWarning, stacklevel=3)
-        self._report(path, selection, question)
-
-    def _report(self, path, selection, question):
+    def _report(self, rule, path, question, features, asked):
         problem, votes = question.problem, question.votes
-        found = estimate_scores(question, path, selection, self.estimate)
-        if found.caution:
-            warnings.warn(found.caution, UserWarning, stacklevel=4)
-        self.mixture_ = found.mixture
-        self._posed, self._found = question, found
+        path, selection = choose_point(rule, path, question)
+        found = estimate_scores(question, path, selection, self.estimate, self.ridge)
+        distrusted = question.distrusted(path, selection.knot)
+        if question.transform is None:
+            order = path.vote_order()
+        else:
+            order = np.argsort(-question.strength(path, found.coef), kind="stable")
+        flips, workers = _noise(
+            question, path, selection.knot, distrusted, self.position_bias
+        )
+        for caution in (selection.message if selection.fallback else "", found.caution):
+            if caution:
+                warnings.warn(caution, UserWarning, stacklevel=3)
+
+        # Nothing has changed so far: a fit that fails leaves the last one as it was.
+        self._posed, self._found, self._inference = question, found, None
+        self._asked, self._features = asked, features
+        self.votes_, self.items_, self.model_ = votes, votes.items, path.model
+        self.classes_ = np.array([-1, 1])
         self.path_, self.selection_, self.n_iter_ = path, selection, path.n_iter
         self.scores_ = problem.scores(found.coef)
         self.components_ = problem.components
         self.n_components_ = int(problem.components.max()) + 1
         self.coef_ = None
-        if problem.features is not None:
+        if features is not None:
             self.coef_ = found.coef[: len(found.coef) - problem.n_extra]
         self.position_bias_ = _position_bias(found.coef, problem, votes)
-        self.outlier_votes_ = question.distrusted(path, selection.knot)
-        if question.transform is None:
-            self.vote_order_ = path.vote_order()
-        else:
-            strength = question.strength(path, found.coef)
-            self.vote_order_ = np.argsort(-strength, kind="stable")
+        self.mixture_ = found.mixture
+        self.outlier_votes_, self.vote_order_ = distrusted, order
+        self.flip_rate_, self.worker_reliability_ = flips, workers
+        if features is not None and features.names is not None:
+            self.feature_names_in_ = np.array(features.names, dtype=object)
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
         self.ranking_ = self.rank()
-        self._report_noise(question, found.coef)
-        self._inference = self.score_cov_ = None
-        if found.pieces is not None:
-            with contextlib.suppress(TooWide, SingularFit):
-                self.score_cov_ = self._needed_inference().cov
-
-    def _report_noise(self, question, coef):
-        votes, problem = question.votes, question.problem
-        self.flip_rate_ = self.worker_reliability_ = None
-        some = (votes.y != 0) & (votes.weight is None or votes.weight > 0)
-        if votes.is_binary and some.any():
-            self.flip_rate_ = flip_rate(
-                question.eta(coef), votes.y, votes.weight, n_scores=problem.rank
-            )
-        if votes.worker_codes is None:
-            return
-        # A bias of each worker would explain away who clicks one side.
-        first, second = votes.pairs.T
-        eta = self.scores_[first] - self.scores_[second]
-        if self.position_bias is True:
-            eta = eta + self.position_bias_
-        frame = worker_reliability(
-            eta, votes.y, votes.workers[votes.worker_codes], votes.weight
-        )
-        weight = np.ones(votes.n_votes) if votes.weight is None else votes.weight
-        total = np.bincount(votes.worker_codes, weight, len(votes.workers))
-        bad = np.bincount(
-            votes.worker_codes, weight * self.outlier_votes_, len(votes.workers)
-        )
-        with np.errstate(invalid="ignore"):
-            frame["distrusted"] = bad / total
-        self.worker_reliability_ = frame
 
     # ---------------------------------------------------------------------- prediction
 
@@ -509,11 +480,8 @@ class PairwiseRanker(BaseEstimator):
         DataFrame
             As `ranking_`; ranks are among these items, and equal scores share one.
         """
-        import pandas as pd
-
-        votes = self.votes_
-        weight = np.ones(votes.n_votes) if votes.weight is None else votes.weight
-        counts = np.bincount(votes.pairs.ravel(), np.repeat(weight, 2), votes.n_items)
+        check_is_fitted(self)
+        votes, counts = self.votes_, self.votes_.item_votes
         if item_features is not None:
             scores, codes = self._scores_of(item_features, items)
             labels = ItemFeatures(item_features).items[codes]
@@ -528,22 +496,12 @@ class PairwiseRanker(BaseEstimator):
             counts, component = counts[codes], self.components_[codes]
             if self.coef_ is not None:
                 component = np.zeros_like(component)
-        size = np.bincount(component)[component]
-        rank = np.empty(len(scores), dtype=np.intp)
-        for k in np.unique(component):
-            some = component == k
-            rank[some] = stats.rankdata(-scores[some], method="min")
-        order = np.lexsort((np.arange(len(rank)), rank, component, -size))
-        frame = pd.DataFrame(
-            {
-                "item": labels,
-                "component": component,
-                "rank": rank,
-                "score": scores,
-                "votes": counts,
-            }
-        )
-        return frame.iloc[order].reset_index(drop=True)
+        none = np.zeros(len(scores), dtype=np.intp)
+        places = np.arange(len(scores))
+        frame = rank_frame(places, component, scores, none, none, component)
+        places = frame["item"].to_numpy()
+        frame["item"], frame["votes"] = labels[places], counts[places]
+        return frame.drop(columns=["low", "high"])
 
     def _scores_of(self, item_features, items):
         """Scores of all rows of features, and the rows of some items."""
@@ -558,260 +516,32 @@ class PairwiseRanker(BaseEstimator):
         scores = features.values @ self.coef_ - np.mean(shift)
         return scores, features.codes(items)
 
-    # --------------------------------------------------------------------- uncertainty
 
-    def score_differences(self, pairs=None, level=0.95):
-        """Return confidence intervals of differences of scores.
-
-        Parameters
-        ----------
-        pairs : array-like of shape (n_pairs, 2) or None
-            Labels of items; None: neighbours in `ranking_`.
-        level : float, default=0.95
-            Of each interval.
-
-        Returns
-        -------
-        DataFrame
-            ``first``, ``second``, ``difference``, ``standard_error``, ``low``,
-            ``high``; NaN across components.
-
-        Raises
-        ------
-        ValueError
-            If votes were left out because they disagree ("refit", "iss", "lbi",
-            "hard"): such standard errors would be wrong; use `bootstrap`.
-        """
-        import pandas as pd
-
-        inference = self._needed_inference()
-        if pairs is None:
-            frame = self.ranking_
-            same = frame["component"].to_numpy()
-            codes = self.votes_.item_codes(frame["item"].to_numpy())
-            codes = np.column_stack([codes[:-1], codes[1:]])[same[:-1] == same[1:]]
-        else:
-            codes = self.votes_.encode(pairs)
-        value, error, df = inference.differences(codes)
-        half = stats.t.ppf((1 + _checked_level(level)) / 2, df) * error
-        return pd.DataFrame(
-            {
-                "first": self.items_[codes[:, 0]],
-                "second": self.items_[codes[:, 1]],
-                "difference": value,
-                "standard_error": error,
-                "low": value - half,
-                "high": value + half,
-            }
-        )
-
-    def score_intervals(self, level=0.95):
-        """Return confidence intervals of the scores, whose sum is 0 by component.
-
-        Parameters
-        ----------
-        level : float, default=0.95
-
-        Returns
-        -------
-        DataFrame
-            In the order of `ranking_`: ``item``, ``component``, ``rank``, ``score``,
-            ``standard_error``, ``low``, ``high``.
-
-        Raises
-        ------
-        ValueError
-            As `score_differences`.
-        """
-        inference = self._needed_inference()
-        frame = self.ranking_.drop(columns="votes")
-        codes = self.votes_.item_codes(frame["item"].to_numpy())
-        error, df = (values[codes] for values in inference.score_errors())
-        half = stats.t.ppf((1 + _checked_level(level)) / 2, df) * error
-        frame["standard_error"] = error
-        frame["low"], frame["high"] = frame["score"] - half, frame["score"] + half
-        return frame
-
-    def coef_intervals(self, level=0.95):
-        """Return confidence intervals of coefficients of features and position biases.
-
-        Parameters
-        ----------
-        level : float, default=0.95
-
-        Returns
-        -------
-        DataFrame
-            One line for each: ``coef``, ``standard_error``, ``low``, ``high``.
-
-        Raises
-        ------
-        ValueError
-            As `score_differences`, or if there is neither.
-        """
-        import pandas as pd
-
-        inference, problem = self._needed_inference(), self._question().problem
-        if self.coef_ is None and not problem.n_extra:
-            raise ValueError(
-                "there are neither features nor position biases; intervals of scores "
-                "are those of score_intervals and score_differences."
-            )
-        found = [inference.extra_errors()] if problem.n_extra else []
-        if self.coef_ is not None:
-            found.insert(0, inference.coef_errors())
-        error, df = np.concatenate(found, axis=1)
-        half = stats.t.ppf((1 + _checked_level(level)) / 2, df) * error
-        coef = self._found.coef[-len(error) :]
-        return pd.DataFrame(
-            {
-                "coef": coef,
-                "standard_error": error,
-                "low": coef - half,
-                "high": coef + half,
-            },
-            index=list(problem.feature_names[-len(error) :]),
-        )
-
-    def rank_intervals(self, level=0.95, **options):
-        """Return confidence sets of the ranks.
-
-        Parameters
-        ----------
-        level : float, default=0.95
-        **options
-            See `RankingInference.rank_intervals`: ``kind`` ("marginal": of each rank;
-            "joint": of all of them), ``n_draws``, ``random_state``.
-
-        Returns
-        -------
-        DataFrame
-            ``item``, ``component``, ``rank``, ``low``, ``high``, ``score``.
-
-        Raises
-        ------
-        ValueError
-            As `score_differences`.
-        """
-        return self._needed_inference().rank_intervals(level, **options)
-
-    def bootstrap(self, n_boot=200, random_state=None, n_jobs=None, **options):
-        """Repeat fit and choice with random weights of the workers.
-
-        Parameters
-        ----------
-        n_boot : int, default=200
-        random_state : int, RandomState instance or None
-        n_jobs : int or None
-        **options
-            See `sparselbi.estimators.worker_bootstrap`.
-
-        Returns
-        -------
-        RankingBootstrap
-            Scores of every draw, intervals, and how often each vote is distrusted.
-        """
-        check_is_fitted(self)
-        votes = self.votes_
-        table = None
-        if self._features is not None:
-            table = self._features.rows(votes.items)
-        # Without what has been fitted, which other processes cannot take over.
-        refit = functools.partial(_refit, clone(self), self.model_, votes, table)
-        clusters = votes.worker_codes
-        return worker_bootstrap(
-            refit,
-            np.arange(votes.n_votes) if clusters is None else clusters,
-            n_boot,
-            random_state,
-            n_jobs,
-            # With features, scores are comparable across components.
-            components=self.components_ if self.coef_ is None else None,
-            items=self.items_,
-            **options,
-        )
-
-    def _needed_inference(self):
-        check_is_fitted(self)
-        found = self._found
-        if found.pieces is None:
-            raise ValueError(found.no_intervals)
-        if getattr(self, "_inference", None) is None:
-            question = self._question()
-            self._inference = RankingInference(
-                question.problem,
-                found.coef,
-                *found.pieces,
-                clusters=question.clusters,
-                border=found.border,
-                items=self.items_,
-            )
-        return self._inference
-
-    # ------------------------------------------------------------------------- reports
-
-    @property
-    def leverage_(self):
-        """Leverages of the votes (n_votes,), or of pairs with a transform."""
-        check_is_fitted(self)
-        return self._question().problem.leverage
-
-    def votes_frame(self, k=None):
-        """Return the votes, the most suspicious one first.
-
-        Parameters
-        ----------
-        k : int or None
-            How many; None: all.
-
-        Returns
-        -------
-        DataFrame
-            ``item_1``, ``item_2``, ``y``, ``worker``, ``weight`` as far as given,
-            ``margin`` (fitted), ``strength`` (its entry as a threshold) and
-            ``distrusted``; the index is the row of the vote.
-        """
-        check_is_fitted(self)
-        question = self._question()
-        rows = self.vote_order_[:k]
-        frame = self.votes_.frame().iloc[rows]
-        frame.index = rows
-        frame["margin"] = question.eta(self._found.coef)[rows]
-        frame["strength"] = question.strength(self.path_, self._found.coef)[rows]
-        frame["distrusted"] = self.outlier_votes_[rows]
-        return frame
-
-    def hodge(self):
-        """Split the votes into a gradient (a ranking), curl and harmonic part.
-
-        Returns
-        -------
-        HodgeDecomposition
-            Of all votes, without shifts; ``shares``, and ``triangles()``: the triples
-            that contradict themselves most.
-        """
-        check_is_fitted(self)
-        votes = self.votes_
-        found = hodge_decomposition(
-            votes.pairs, votes.y, votes.weight, n_items=votes.n_items
-        )
-        return found.named(votes.items)
-
-
-def _refit(ranker, model, votes, table, factor):
-    """Scores and distrusted votes of the same votes with other weights."""
-    weight = factor if votes.weight is None else votes.weight * factor
-    drawn = VoteQuestion.pose(
-        dataclasses.replace(votes, weight=weight),
-        table,
-        ranker.position_bias,
-        ranker.transform,
-    )
-    path = ranker._trace(drawn, model)
-    selection = ranker._rule(model, votes.kind).select(path, drawn.problem)
-    found = estimate_scores(drawn, path, selection, ranker.estimate)
-    mask = drawn.distrusted(path, selection.knot)
-    return drawn.problem.scores(found.coef), mask
+def _noise(question, path, knot, distrusted, position_bias):
+    """Flip rate and reliability of workers, by the scores of the path."""
+    votes, problem = question.votes, question.problem
+    weight = np.ones(votes.n_votes) if votes.weight is None else votes.weight
+    coef, flips = path.at(knot).coef, None
+    soft = path.method == "l1" and votes.is_binary
+    if soft and ((votes.y != 0) & (weight > 0)).any():
+        counted = weight
+        if question.transform is None:
+            counted = weight * ~votes_of_one_side(problem)
+        if counted.any():
+            eta = question.eta(coef)
+            flips = flip_rate(eta, votes.y, counted, n_scores=problem.rank)
+    if votes.worker_codes is None:
+        return flips, None
+    # A bias of each worker would explain away who clicks one side.
+    eta = problem.eta_of(coef, votes.pairs)
+    if position_bias is True:
+        eta = eta + coef[-1]
+    codes, n_workers = votes.worker_codes, len(votes.workers)
+    frame = worker_reliability(eta, votes.y, votes.workers[codes], votes.weight)
+    total = np.bincount(codes, weight, n_workers)
+    with np.errstate(invalid="ignore"):
+        frame["distrusted"] = np.bincount(codes, weight * distrusted, n_workers) / total
+    return flips, frame
 
 
 def _position_bias(coef, problem, votes):
@@ -820,12 +550,6 @@ def _position_bias(coef, problem, votes):
     if not problem.n_extra:
         return None
     bias = coef[-problem.n_extra :]
-    if problem.n_extra == 1:
+    if problem.feature_names[-1] == "position":
         return float(bias[0])
     return pd.Series(bias, index=pd.Index(votes.workers, name="worker"))
-
-
-def _checked_level(level):
-    if not (isinstance(level, float) and 0 < level < 1):
-        raise ValueError(f"level={level!r} must be between 0 and 1, such as 0.95.")
-    return level

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,26 @@ def close_legend(ax: Axes, handles: list[Any]) -> None:
     if handles:
         close = offset_copy(ax.transAxes, ax.figure, y=-6.0, units="points")
         legend_below(ax, handles).set_bbox_to_anchor((0.5, 0.0), transform=close)
+
+
+def fit_lines(text: Any, width: float) -> None:
+    """Break a text into lines that are not wider than so many pixels."""
+    words = text.get_text()
+    share = width / max(text_box(text).width, 1.0)
+    if share < 1:
+        letters = max(int(max(map(len, words.splitlines())) * share), 12)
+        wrapper = textwrap.TextWrapper(letters, break_long_words=False)
+        text.set_text("\n".join(map(wrapper.fill, words.splitlines())))
+
+
+def write_title(axes: list[Axes], title: str) -> None:
+    """A title on the left above columns, in as many lines as it needs.
+
+    Layouts keep room for the middle of a title: that has to be in the first column.
+    """
+    text = axes[0].set_title(title, fontsize=FONT_SIZE, loc="left")
+    room = axes[-1].bbox.x1 - axes[0].bbox.x0
+    fit_lines(text, min(room, 1.9 * axes[0].bbox.width))
 
 
 def columns(

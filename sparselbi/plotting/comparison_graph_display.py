@@ -19,6 +19,7 @@ from ._item_boxes import (
     close_legend,
     columns,
     draw_box,
+    write_title,
 )
 from ._layout import FONT_SIZE, points_per_pixel, settle, shortened, spread_out
 from ._rankers import fitted_ranker, item_codes, item_labels, vector
@@ -41,8 +42,8 @@ class ComparisonGraphDisplay:
 
     In the layout "arcs" all votes are on the right of the items and the distrusted ones
     on the left: a long red arc is votes against a large difference of scores. Widths of
-    lines are numbers of votes. Components of the comparison graph, whose scores cannot
-    be compared, are beside each other.
+    lines are numbers of votes. Components, whose scores cannot be compared, are beside
+    each other.
 
     Draw with `from_estimator`, or from arrays with
     ``ComparisonGraphDisplay(...).plot()``.
@@ -58,6 +59,8 @@ class ComparisonGraphDisplay:
         How many votes each row stands for.
     items : array-like of shape (n_items,), default=None
         Labels; None: numbers.
+    components : array-like of shape (n_items,), default=None
+        Which items are drawn together. None: those that votes connect.
 
     Attributes
     ----------
@@ -73,7 +76,7 @@ class ComparisonGraphDisplay:
     nodes_ : dict of int to Text
         Names of items; empty where they are dots.
     edges_ : DataFrame
-        Pairs of items that are drawn: ``first``, ``second`` (indices), ``votes`` and
+        Pairs of items that are drawn: ``first``, ``second`` (labels), ``votes`` and
         ``distrusted`` (sums of weights).
     lines_, distrusted_lines_ : list of PathCollection
         Of all and of the distrusted votes, one for each component.
@@ -81,7 +84,8 @@ class ComparisonGraphDisplay:
     Raises
     ------
     ValueError
-        If shapes differ, pairs are no numbers of items, or scores are not finite.
+        If shapes differ, pairs are no numbers of items, scores are not finite, or votes
+        connect different components.
 
     See Also
     --------
@@ -116,6 +120,7 @@ class ComparisonGraphDisplay:
         distrusted: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
         items: ArrayLike | None = None,
+        components: ArrayLike | None = None,
     ) -> None:
         self.scores = np.asarray(scores, dtype=np.float64)
         if self.scores.ndim != 1 or not np.isfinite(self.scores).all():
@@ -135,10 +140,21 @@ class ComparisonGraphDisplay:
         self.items = item_labels(items, n_items)
         used = weight > 0
         low, high, edge = edges_of(first[used], second[used], n_items)
-        self._low, self._high = low, high
+        self._ends = np.column_stack([low, high])
         self._votes = np.bincount(edge, weight[used]).astype(np.float64)
         self._red = np.bincount(edge, (weight * mask)[used])
-        self._graph = ComparisonGraph(low, high, self._votes, n_items)
+        graph = ComparisonGraph(low, high, self._votes, n_items)
+        self._degree, self.components = graph.degree, graph.components
+        if components is not None:
+            self.components = vector("components", components, n_items, "item", None)
+            torn = np.flatnonzero(self.components[low] != self.components[high])
+            if len(torn):
+                i, j = self._ends[torn[0]]
+                raise ValueError(
+                    f"components: item {i} is in {self.components[i]} and item {j} in "
+                    f"{self.components[j]}, but there are votes about this pair; "
+                    "give both the same component."
+                )
 
     @classmethod
     def from_estimator(
@@ -158,12 +174,15 @@ class ComparisonGraphDisplay:
         """
         ranker = fitted_ranker(estimator)
         votes = ranker.votes_
+        # With features, all items are in one ranking.
+        table = ranker.ranking_.set_index("item").loc[ranker.items_]
         display = cls(
             votes.pairs,
             ranker.scores_,
             distrusted=ranker.outlier_votes_,
             sample_weight=votes.weight,
             items=ranker.items_,
+            components=table["component"],
         )
         return display.plot(ax, **options)
 
@@ -210,10 +229,12 @@ class ComparisonGraphDisplay:
         self._choose(items, max_items)
         shown = np.zeros(len(self.scores), dtype=bool)
         shown[np.concatenate(self.groups_)] = True
-        drawn = shown[self._low] & shown[self._high]
-        parts: dict[str, Any] = {"first": self._low, "second": self._high}
-        parts |= {"votes": self._votes, "distrusted": self._red}
-        self.edges_ = pd.DataFrame({name: part[drawn] for name, part in parts.items()})
+        drawn = shown[self._ends].all(axis=1)
+        self._drawn_ends = self._ends[drawn]
+        first, second = self.items[self._drawn_ends].T
+        parts: dict[str, Any] = {"first": first, "second": second}
+        parts |= {"votes": self._votes[drawn], "distrusted": self._red[drawn]}
+        self.edges_ = pd.DataFrame(parts)
         axes = columns(ax, [1.0] * len(self.groups_), self._size(layout))
         for panel in axes:
             panel.set_xticks([])
@@ -224,8 +245,10 @@ class ComparisonGraphDisplay:
         for k, (panel, group) in enumerate(zip(axes, self.groups_, strict=True)):
             lines = [self._title()] if k == 0 else []
             if len(axes) > 1:
-                lines.append(f"component {self._graph.components[group[0]]}")
-            panel.set_title("\n".join(lines), fontsize=FONT_SIZE, loc="left")
+                narrow = points_per_pixel(panel) * panel.bbox.width < 8 * FONT_SIZE
+                number = self.components[group[0]]
+                lines.append(f"{number}" if narrow else f"component {number}")
+            write_title(axes if k == 0 else [panel], "\n".join(lines))
         if layout == "arcs":
             axes[0].set_ylabel("score")
             for panel, group in zip(axes, self.groups_, strict=True):
@@ -246,13 +269,13 @@ class ComparisonGraphDisplay:
 
     def _choose(self, items: Any, max_items: int) -> None:
         """Set `groups_`: components, the largest first, the best items first."""
-        part, degree = self._graph.components, self._graph.degree
+        part, degree = np.unique(self.components, return_inverse=True)[1], self._degree
         kept = degree > 0
         if items is not None:
             kept[:] = False
             kept[item_codes("items", items, self.items)] = True
             max_items = int(kept.sum())
-        size = np.bincount(part[kept], minlength=self._graph.n_components)
+        size = np.bincount(part[kept])
         order = np.lexsort((np.arange(len(size)), -size))
         order = order[size[order] > 0]
         groups: list[NDArray[np.intp]] = []
@@ -271,7 +294,7 @@ class ComparisonGraphDisplay:
         votes, total = self.edges_["votes"].sum(), self._votes.sum()
         if drawn == n:
             return f"{n} items, {total:,.0f} votes"
-        n_groups = int((np.bincount(self._graph.components) > 1).sum())
+        n_groups = int((np.unique(self.components, return_counts=True)[1] > 1).sum())
         text = f"{drawn} of {n:,} items"
         if n_groups > 1:
             text += f" in {len(self.groups_)} of {n_groups:,} components"
@@ -301,9 +324,8 @@ class ComparisonGraphDisplay:
         """All votes in grey, distrusted ones in red, mirrored or on top of them."""
         from matplotlib.collections import PathCollection
 
-        inside = self.edges_["first"].isin(group).to_numpy()
-        edges = self.edges_[inside]
-        ends = edges[["first", "second"]].to_numpy()
+        inside = np.isin(self._drawn_ends[:, 0], group)
+        ends, edges = self._drawn_ends[inside], self.edges_[inside]
         votes, red = edges["votes"].to_numpy(), edges["distrusted"].to_numpy()
         alpha = float(np.clip(3.0 / np.sqrt(max(len(edges), 1)), 0.2, 0.6))
         for values, color, side, found in (

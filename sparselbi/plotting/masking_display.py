@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.csgraph import connected_components
 
 from ._estimators import path_and_selection
+from ._item_boxes import columns
 from ._layout import FONT_SIZE, label_points, legend_below, points_per_pixel, settle
 from .shift_display import check_data
 
@@ -299,7 +300,9 @@ class MaskingDisplay:
                 raise ValueError(f"{name}={value!r} must be a positive number.")
         if operator.index(top) < 0:
             raise ValueError(f"top={top!r} must be at least 0.")
-        axes = _side_by_side(ax)
+        axes = columns(ax, [1.0, 1.0], (10.0, 5.0))
+        if ax is None or hasattr(ax, "get_subplotspec"):
+            axes[1].sharey(axes[0])
         self._choose_names(cut, deletion_cut, top)
         chosen = None if self.knot is None else self._strength(self.knot) / self.scale
         several = len(self.path.coef_shape) > 1
@@ -465,32 +468,3 @@ def _draw_cuts(ax: Axes, across: float | None, up: float) -> list[Any]:
         )
         names.append(text)
     return names
-
-
-def _side_by_side(ax: Any) -> list[Axes]:
-    """Two Axes with one vertical axis; `ax` as for other displays."""
-    if ax is None:
-        import matplotlib.pyplot as plt
-
-        figure, axes = plt.subplots(
-            1, 2, figsize=(10.0, 5.0), sharey=True, layout="constrained"
-        )
-        return list(axes)
-    if not hasattr(ax, "get_subplotspec"):
-        axes = list(np.ravel(ax))
-        if len(axes) != 2 or not all(hasattr(a, "get_subplotspec") for a in axes):
-            raise ValueError(
-                f"ax={ax!r} must be one matplotlib Axes or two of them; None makes a "
-                "new figure."
-            )
-        return axes
-    place = ax.get_subplotspec()
-    if place is None:
-        raise ValueError(
-            "this figure has two panels and ax cannot be divided, because it is not "
-            "part of a grid; make it with plt.subplots(), or give two Axes."
-        )
-    ax.set_axis_off()
-    inner = place.subgridspec(1, 2)
-    left = ax.figure.add_subplot(inner[0])
-    return [left, ax.figure.add_subplot(inner[1], sharey=left)]

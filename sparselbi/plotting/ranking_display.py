@@ -5,15 +5,22 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import rankdata
 
 from .._path_checks import check_choice
-from ._item_boxes import columns
-from ._layout import FONT_SIZE, points_per_pixel, settle, shortened, spread_out
+from ._item_boxes import columns, fit_lines, write_title
+from ._layout import (
+    FONT_SIZE,
+    points_per_pixel,
+    settle,
+    shortened,
+    spread_out,
+    text_box,
+)
 from ._rankers import fitted_ranker, item_codes, item_labels, vector
 
 if TYPE_CHECKING:
@@ -38,7 +45,7 @@ class RankingDisplay:
     """Items from best to worst: scores with intervals, or intervals of ranks.
 
     Scores of different components of the comparison graph cannot be compared; these are
-    below each other, the largest first, with a line in between.
+    below each other, the largest first, with a line in between, or in columns.
 
     Draw with `from_estimator`, or from arrays with ``RankingDisplay(...).plot()``.
 
@@ -107,6 +114,7 @@ class RankingDisplay:
     points_: list[Any]
     intervals_: list[Any]
     named_: list[int]
+    _heads: dict[int, Any]
 
     def __init__(
         self,
@@ -147,8 +155,8 @@ class RankingDisplay:
             else vector("components", components, n, "item", None)
         )
         self.kind, self.level, self.note = kind, level, note
-        self._order = self._ordered()
-        self._values = self.scores if kind == "scores" else self._ranks()
+        self._order, ranks = self._ordered()
+        self._values = self.scores if kind == "scores" else ranks
 
     @classmethod
     def from_estimator(
@@ -179,19 +187,25 @@ class RankingDisplay:
 
         Notes
         -----
-        If the estimator has no ``score_cov_`` (very many items; votes left out of the
-        fit), points without intervals are drawn, and the title says so.
+        Items are ranked together as in ``ranking_``: in components, or, with features,
+        all of them. If the estimator has no intervals (very many items; votes left out
+        of the fit), points without intervals are drawn, and the title says so.
         """
         check_choice("kind", kind, _KINDS)
         ranker = fitted_ranker(estimator)
         table, note = ranker.ranking_, "no intervals (score_intervals says why)"
-        if has_intervals := ranker.score_cov_ is not None:
-            intervals = getattr(ranker, f"{kind[:-1]}_intervals")
-            table, note = intervals(level=level), ""
+        ends: list[Any] = [None, None]
+        try:
+            ranker.score_intervals()
+        except ValueError:  # and its TooWide
+            pass
+        else:
+            found = getattr(ranker, f"{kind[:-1]}_intervals")(level=level)
+            found = found.set_index("item").loc[table["item"]]
+            ends, note = [found["low"], found["high"]], ""
         display = cls(
             table["score"],
-            table["low"] if has_intervals else None,
-            table["high"] if has_intervals else None,
+            *ends,
             items=table["item"],
             components=table["component"],
             kind=kind,
@@ -242,39 +256,49 @@ class RankingDisplay:
         stacks = self._stacked()
         length = self._place(stacks)
         height = np.clip(1.0 + 0.185 * length, 2.2, 10.0)
-        width = 7.0 if len(stacks) == 1 else 3.3 * len(stacks)
+        width = 7.0 if len(stacks) == 1 else min(3.3 * len(stacks), 14.0)
         axes = columns(ax, [1.0] * len(stacks), (width, float(height)))
         self.points_, self.intervals_, self.named_ = [], [], []
         limits = self._limits()
         for panel, stack in zip(axes, stacks, strict=True):
             panel.set(xlim=limits, ylim=(length - 0.4, -0.6))
             self._draw(panel, stack)
-            panel.set_xlabel(self._label())
+        rows = _rows_of(axes)
+        # In the middle below all columns (the right edge of one, if they are even).
+        labels = [
+            row[(len(row) - 1) // 2].set_xlabel(self._label(), x=1 - len(row) % 2 / 2)
+            for row in rows
+        ]
         title = "; ".join(part for part in (*left_out, self.note) if part)
-        axes[0].set_title(title, fontsize=FONT_SIZE, loc="left")
+        axes[0].set_title(title[:1], fontsize=FONT_SIZE, loc="left")  # its height
         settle(axes[0])
         for panel, stack in zip(axes, stacks, strict=True):
             self._write(panel, stack, length, names)
+        settle(axes[0])  # names need room
+        write_title(axes, title)
+        for label, row in zip(labels, rows, strict=True):
+            fit_lines(label, row[-1].bbox.x1 - row[0].bbox.x0)
+        settle(axes[0])
+        for panel, stack, points in zip(axes, stacks, self.points_, strict=True):
+            self._fit(panel, stack, points, length)
         self.ax_, self.axes_ = axes[0], np.array(axes, dtype=object)
         self.figure_ = axes[0].figure
         return self
 
     # -- what is drawn ---------------------------------------------------------------
 
-    def _ordered(self) -> list[NDArray[np.intp]]:
-        """Items of each component, the best first; large components first."""
-        _, code, size = np.unique(
-            self.components, return_inverse=True, return_counts=True
-        )
-        order = np.lexsort((np.arange(len(code)), -self.scores, code, -size[code]))
-        ends = np.flatnonzero(np.diff(code[order])) + 1
-        return np.split(order.astype(np.intp), ends)
+    def _ordered(self) -> tuple[list[NDArray[np.intp]], NDArray[np.float64]]:
+        """Items of each component, the best first, large components first; ranks."""
+        from ..estimators._rank_intervals import rank_frame
 
-    def _ranks(self) -> NDArray[np.float64]:
-        ranks = np.empty(len(self.scores))
-        for group in self._order:
-            ranks[group] = rankdata(-self.scores[group], method="min")
-        return ranks
+        code = np.unique(self.components, return_inverse=True)[1]
+        item = np.arange(len(code))
+        table = rank_frame(item, code, self.scores, self.low, self.high, code)
+        order = table["item"].to_numpy(dtype=np.intp)
+        ranks = np.empty(len(order))
+        ranks[order] = table["rank"]
+        ends = np.flatnonzero(np.diff(table["component"])) + 1
+        return np.split(order, ends), ranks
 
     def _choose(self, items: Any, top: int | None) -> list[str]:
         """Set `groups_`; what is left out, in words."""
@@ -289,7 +313,7 @@ class RankingDisplay:
         n_groups = len(groups)
         if top is not None:
             groups = [g[:top] for g in groups]
-        if items is None and len(_columns(groups)) > _MOST_COLUMNS:
+        if items is None and _columns(groups) is None:
             groups = groups[:_MOST_GROUPS]
         self.groups_ = groups
         drawn, n = sum(map(len, groups)), len(self.scores)
@@ -307,17 +331,13 @@ class RankingDisplay:
 
     def _stacked(self) -> list[list[int]]:
         """Groups of each column."""
-        found = _columns(self.groups_)
-        short = all(len(group) <= _MOST_ROWS for group in self.groups_)
-        if short and len(found) <= _MOST_COLUMNS:
-            return found
-        return [list(range(len(self.groups_)))]
+        return _columns(self.groups_) or [list(range(len(self.groups_)))]
 
     def _place(self, stacks: list[list[int]]) -> int:
         """Set `rows_`; the number of rows of the longest column."""
         self.rows_ = np.full(len(self.scores), np.nan)
         most = max(sum(len(self.groups_[k]) for k in stack) for stack in stacks)
-        self._head = 0
+        self._head, self._heads = 0, {}
         if len(self.groups_) > 1:  # a name needs about 1 / 45 of the height
             self._head = max(_HEAD, math.ceil(most / 45))
         lengths = []
@@ -378,12 +398,13 @@ class RankingDisplay:
 
     def _draw_break(self, ax: Axes, k: int, *, is_first: bool) -> None:
         """The name of a group above it, and a line between it and the one before."""
-        group = self.groups_[k]
-        number, top, size = self.components[group[0]], self.rows_[group[0]], len(group)
+        from matplotlib.patheffects import withStroke
+
+        top = self.rows_[self.groups_[k][0]]
         if not is_first:
             ax.axhline(top - self._head - 0.2, color=_BREAK, lw=1.2)
-        ax.annotate(
-            f"component {number}: {size} item{'' if size == 1 else 's'}",
+        text = ax.annotate(
+            self._component_names(k)[0],
             xy=(0.0, top - 0.5),
             xycoords=ax.get_yaxis_transform(),
             xytext=(3.0, 1.0),
@@ -391,7 +412,33 @@ class RankingDisplay:
             fontsize=FONT_SIZE - 1,
             color="0.35",
             va="bottom",
+            path_effects=[withStroke(linewidth=2, foreground="w")],
         )
+        text.set_in_layout(False)
+        self._heads[k] = text
+
+    def _component_names(self, k: int) -> list[str]:
+        """From long to short."""
+        group = self.groups_[k]
+        number, size = self.components[group[0]], len(group)
+        items = f"{size} item{'' if size == 1 else 's'}"
+        return [f"component {number}: {items}", f"component {number}", f"{number}"]
+
+    def _fit(self, ax: Axes, stack: list[int], points: Any, length: int) -> None:
+        """Sizes of what is in rows and columns, which are final."""
+        width, height = points_per_pixel(ax) * ax.bbox.size
+        row = height / length
+        _set_ticks(ax, int(np.clip(width / 15, 1, 7)))
+        for label in ax.get_yticklabels():
+            label.set_fontsize(min(label.get_fontsize(), row / 1.15))
+        points.set_sizes(np.minimum(points.get_sizes(), max(0.4 * row, 2.0) ** 2))
+        for k in stack if self._heads else ():
+            text, room = self._heads[k], 0.75 * self._head * row
+            text.set_fontsize(min(text.get_fontsize(), room))
+            for name in self._component_names(k):
+                text.set_text(name)
+                if text_box(text).x1 <= ax.bbox.x1:
+                    break
 
     def _write(self, ax: Axes, stack: list[int], length: int, names: Any) -> None:
         """Names beside rows, with lines to rows where there is not room for all."""
@@ -403,7 +450,10 @@ class RankingDisplay:
         if not len(wanted):
             return
         rows = self.rows_[wanted]
-        longest = _LONGEST if length > _MOST_ROWS else 30
+        longest = _LONGEST
+        if length <= _MOST_ROWS:  # at most about 2/3 of the column
+            room = points_per_pixel(ax) * ax.bbox.width
+            longest = int(np.clip(1.1 * room / FONT_SIZE, 6, 30))
         labels = [shortened(str(self.items[i]), longest) for i in wanted.tolist()]
         if length <= _MOST_ROWS:
             size = min(FONT_SIZE, height / (1.15 * length))
@@ -458,13 +508,52 @@ class RankingDisplay:
         return np.concatenate(chosen)
 
 
-def _columns(groups: Sequence[NDArray[Any]]) -> list[list[int]]:
-    """Groups in as many columns as are needed, about evenly."""
+def _columns(groups: Sequence[NDArray[Any]]) -> list[list[int]] | None:
+    """Groups in columns, the fewest of those with the fewest holes; None: too long."""
     head = _HEAD if len(groups) > 1 else 0
     sizes = np.array([len(group) + head for group in groups])
-    middle = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
-    for n_columns in range(math.ceil(sizes.sum() / _MOST_ROWS), len(groups) + 1):
-        column = (middle * n_columns).astype(int)
-        if np.bincount(column, sizes).max() <= _MOST_ROWS:
-            return [np.flatnonzero(column == c).tolist() for c in np.unique(column)]
-    return [[k] for k in range(len(groups))]
+    fewest = math.ceil(sizes.sum() / _MOST_ROWS)
+    found = []
+    for n_columns in range(fewest, min(len(groups), _MOST_COLUMNS) + 1):
+        stacks = _evenly(sizes, n_columns)
+        length = max(sizes[stack].sum() for stack in stacks)
+        if length <= _MOST_ROWS:
+            holes = 1 - sizes.sum() / (n_columns * length)
+            found.append((round(10 * holes), n_columns, stacks))
+    return min(found)[2] if found else None
+
+
+def _evenly(sizes: NDArray[np.intp], n_runs: int) -> list[list[int]]:
+    """Runs of about the same sum (least squares), of equal ones the long ones first."""
+    ends = np.append(0, np.cumsum(sizes)).astype(np.float64)
+    sums = ends - ends[:, None]
+    squares = np.where(sums > 0, sums**2, np.inf)  # of a run from row to column
+    cost, starts = squares[0], []
+    for _ in range(n_runs - 1):
+        total = cost[:, None] + squares
+        starts.append(len(ends) - 1 - total[::-1].argmin(axis=0))
+        cost = total.min(axis=0)
+    cuts = [len(sizes)]
+    for start in starts[::-1]:
+        cuts.append(int(start[cuts[-1]]))
+    cuts = [0, *cuts[::-1]]
+    return [list(range(*cut)) for cut in zip(cuts[:-1], cuts[1:], strict=True)]
+
+
+def _rows_of(axes: list[Axes]) -> list[list[Axes]]:
+    """Axes that are beside each other have one label; others one each."""
+    low = [panel.get_position().y0 for panel in axes]
+    return [axes] if np.ptp(low) < 1e-6 else [[panel] for panel in axes]
+
+
+def _set_ticks(ax: Axes, most: int) -> None:
+    """Up to so many intervals between ticks, if there is room for their labels."""
+    from matplotlib.ticker import MaxNLocator
+
+    for number in range(most, 0, -1):
+        locator = MaxNLocator(number, steps=[1, 2, 5, 10], min_n_ticks=1)
+        ax.xaxis.set_major_locator(locator)
+        boxes = [text_box(label) for label in ax.get_xticklabels()]
+        ends = sorted((box.x0, box.x1) for box in boxes)
+        if all(left[1] + 3 < right[0] for left, right in pairwise(ends)):
+            return

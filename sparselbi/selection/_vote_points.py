@@ -50,7 +50,7 @@ class VoteChoice(Choice):
         self.note(
             f"The path ends at {path.knot_name} {path.knots[-1]:.6g} (status "
             f"{path.status!r}), before {wanted} is reached: the last knot is reported. "
-            "Trace further (max_outliers, thresholds or t_max)."
+            "Allow more shifted votes (max_outliers), or a longer path (t_max)."
         )
         return self.at_point(path.knots[-1], fallback, **quantities)
 

@@ -10,6 +10,9 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+from scipy import sparse
+
 from ._outlier_choice import is_real, needed
 from ._vote_points import (
     WORTH_A_WORD,
@@ -24,6 +27,8 @@ from .graded_votes import VoteCriterion, VoteCut, VoteGap, refusal
 from .outliers import EntryGap, GivenKnot, OutlierCriterion, ScaleCut, TrimmedCV
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ..comparison_problem import ComparisonProblem
     from ..vote_noise import FlipRate
     from ..vote_path import VotePath
@@ -141,9 +146,9 @@ class FlipShare:
     without 0; scores of convex fits give 4 %, and 5 to 10 %. So for these paths a Huber
     path is traced, and its scores are used.
 
-    The interval of the rate takes the scores as known, and is too short for that. It
-    may contain 0 (the message says so): then close calls alone would explain the votes,
-    too. Scores follow the flips a little, so that the rate is too low, the more so the
+    If the interval of the rate contains 0, close calls alone explain the votes, and no
+    vote is distrusted. The interval takes the scores as known, and is too short for
+    that. Scores follow the flips a little, so that the rate is too low, the more so the
     fewer votes there are for each score.
 
     References
@@ -174,7 +179,7 @@ class FlipShare:
         Raises
         ------
         ValueError
-            Without a problem, if the votes are graded, or if all are ties.
+            Without a problem, or if the votes are graded.
         """
         votes = cast("ComparisonProblem", needed(problem, self))
         check_votes(path, votes)
@@ -183,6 +188,9 @@ class FlipShare:
         choice = VoteChoice(path, "flip rate of a mixture")
         weight = weights_of(path, votes, self) * (votes.y != 0)
         total = float(weight.sum())
+        if total == 0:
+            choice.note("All votes are ties: there is nothing that could be flipped.")
+            return choice.at_start()
         convex = _convex_path(path, votes)
         parts = Stretches(convex, weight)
         estimate, n_estimates = _consistent_rate(convex, parts, votes)
@@ -214,9 +222,11 @@ class FlipShare:
             return choice.at_start()
         if low == 0:
             choice.note(
-                f"Flip rates from 0 to {high:.2f} explain the votes: perhaps none is "
-                "flipped, and those distrusted are close calls."
+                f"The estimate of the flip rate is {estimate.rate:.3f}, but rates from "
+                f"0 to {high:.2f} explain the votes: close calls are enough, and no "
+                "vote is distrusted. VoteShare distrusts a share that is given."
             )
+            return choice.at_start()
         if convex is not path:
             parts = Stretches(path, weight)
         wanted = estimate.n_flipped
@@ -307,6 +317,18 @@ _GRADED: dict[str, Any] = {
 }
 
 
+def votes_of_one_side(problem: ComparisonProblem) -> NDArray[np.bool_]:
+    """Votes that a bias explains, whatever the scores, (n_votes,).
+
+    Those of a worker with a bias of his own who votes for one side only: the bias makes
+    them sure, and whether they are flipped cannot be known.
+    """
+    extra, y = sparse.csr_array(abs(problem.extra)), problem.y
+    used = 1.0 if problem.sample_weight is None else problem.sample_weight > 0
+    sides = [extra.T @ (used * (sign * y > 0)) > 0 for sign in (1, -1)]
+    return np.asarray(extra @ (sides[0] ^ sides[1]).astype(float) > 0)
+
+
 # -- words -----------------------------------------------------------------------------
 
 
@@ -352,10 +374,15 @@ def _consistent_rate(path: Any, parts: Stretches, problem: Any) -> tuple[FlipRat
     """
     from ..vote_noise import flip_rate
 
-    def estimate_at(k):
+    weight = np.ones(len(problem.y))
+    if problem.sample_weight is not None:
+        weight = problem.sample_weight
+    weight = weight * ~votes_of_one_side(problem)
+
+    def estimate_at(k, interval=False):
         coefs, _ = path.coefs_at([parts.points[k]])
-        eta = problem.eta(coefs[0])
-        return flip_rate(eta, problem.y, problem.sample_weight, n_scores=problem.rank)
+        eta, n_scores = problem.eta(coefs[0]), problem.rank
+        return flip_rate(eta, problem.y, weight, n_scores=n_scores, interval=interval)
 
     k, low, high, n_estimates = 0, 0, len(parts.points), 0
     while True:  # each time between narrower bounds
@@ -372,4 +399,4 @@ def _consistent_rate(path: Any, parts: Stretches, problem: Any) -> tuple[FlipRat
         if high - low <= 1:
             break
         k = following if low < following < high else (low + high) // 2
-    return estimate, n_estimates
+    return estimate_at(k, interval=True), n_estimates

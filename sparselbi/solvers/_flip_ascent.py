@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._flip_likelihood import EXPECTED, LARGEST_RATE, OBSERVED, SHARES
+from ._vote_systems import VoteSystem
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ._flip_likelihood import FlipTerms
 
-_MAX_CG, _MAX_SEARCH = 500, 30
+_MAX_SEARCH = 30
 # A step is taken if the objective gains so much of what its slope promises, and the
 # next one is bolder if it gains so much of what the quadratic model promises.
 _ENOUGH, _AS_EXPECTED = 1e-4, 0.5
@@ -94,10 +95,8 @@ class FlipAscent:
         mixture = self.mixture
         bend, mixed, own = mixture.curvature(point.eta, point.terms, OBSERVED)
         across = mixture.gradient(mixed)
-        solution = self._solver(bend)(across, accuracy)
-        if solution is None:
-            return np.nan
-        return float(own - np.vdot(across, solution))
+        solution, solved = VoteSystem(self._votes, bend).solve(across, accuracy)
+        return float(own - np.vdot(across, solution)) if solved else np.nan
 
     def evaluate(self, coords, eta, rate, fixed):
         """A point; at the best rate for it, unless that is fixed."""
@@ -136,13 +135,15 @@ class FlipAscent:
         """Newton direction; None: the curvature is not positive definite."""
         mixture = self.mixture
         bend, mixed, own = mixture.curvature(point.eta, point.terms, boldness)
-        solve = self._solver(bend)
-        direction = solve(score, accuracy)
-        if direction is None or fixed or not 0 < point.rate < LARGEST_RATE:
+        system = VoteSystem(self._votes, bend)
+        direction, solved = system.solve(score, accuracy)
+        if not solved:
+            return None
+        if fixed or not 0 < point.rate < LARGEST_RATE:
             return direction
         across = mixture.gradient(mixed)
-        answer = solve(across, accuracy)
-        left = 0.0 if answer is None else own - float(np.vdot(across, answer))
+        answer, solved = system.solve(across, accuracy)
+        left = own - float(np.vdot(across, answer)) if solved else 0.0
         if left > 0:
             return direction + float(np.vdot(across, direction)) / left * answer
         return direction if boldness == len(SHARES) - 1 else None
@@ -164,51 +165,3 @@ class FlipAscent:
             middle = 0.5 * length**2 * gain / (length * gain - gained)
             length = float(np.clip(middle, 0.1 * length, 0.5 * length))
         return point, 0.0, False
-
-    def _solver(self, bend):
-        """Function of scores and an accuracy; None: not positive definite."""
-        reweighted = getattr(self.mixture.design, "reweighted", None)
-        solve = None if reweighted is None else reweighted(bend)
-
-        def checked(scores, accuracy):
-            if not scores.any():
-                return np.zeros_like(scores)
-            if solve is None:
-                return self._by_gradients(scores, bend, accuracy)
-            found = solve(scores, accuracy)
-            if bend.min() >= 0:
-                return found
-            # That it stops where there is no curvature does not show.
-            left = scores - self._votes.bent(bend, found)
-            small = np.vdot(left, left) <= (10 * accuracy) ** 2 * np.vdot(
-                scores, scores
-            )
-            return found if small and np.vdot(found, scores) > 0 else None
-
-        return checked
-
-    def _by_gradients(self, scores, bend, accuracy):
-        """Conjugate gradients, one sweep each."""
-        found, residual = np.zeros_like(scores), scores.copy()
-        ahead = search = self._preconditioned(residual)
-        first = square = float(np.vdot(residual, ahead))
-        for _ in range(_MAX_CG):
-            if square <= accuracy**2 * first:
-                break
-            image = self._votes.bent(bend, search)
-            along = float(np.vdot(search, image))
-            if not along > 0:
-                return None
-            found += (square / along) * search
-            residual -= (square / along) * image
-            ahead = self._preconditioned(residual)
-            last, square = square, float(np.vdot(residual, ahead))
-            search = ahead + (square / last) * search
-        return found
-
-    def _preconditioned(self, residual):
-        design = self.mixture.design
-        graph = getattr(design, "graph", None)
-        # Solving by conjugate gradients would cost as much as what it is for.
-        iterative = "cg" in (getattr(design, "way", None), getattr(graph, "way", None))
-        return residual.copy() if iterative else design.solve(residual)

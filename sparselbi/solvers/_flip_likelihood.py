@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .._logistic_votes import logistic_curvature
+
 # Rates in between are told apart; at 1/2 votes say nothing.
 LARGEST_RATE = 0.4999
 _RATE_STEPS, _RATE_TOLERANCE = 50, 1e-13
@@ -142,13 +144,13 @@ class FlipLikelihood:
             bend, mixed, own = self._expected(eta, terms.rate)
             share = SHARES[boldness]
             if share:
-                bend += share * (_variance(eta) - bend)
+                bend += share * (logistic_curvature(eta) - bend)
         if self.votes.has_ridge:
-            bend += self.votes.ridge * _variance(eta)
+            bend += self.votes.ridge * logistic_curvature(eta)
         return bend, mixed, own
 
     def _expected(self, eta, rate):
-        variance, contrast = _variance(eta), 1 - 2 * rate
+        variance, contrast = logistic_curvature(eta), 1 - 2 * rate
         tilt = np.tanh(eta / 2)
         spread = rate * (1 - rate) + contrast**2 * variance  # P (1 - P)
         spread = np.maximum(spread, 1e-300)
@@ -164,9 +166,3 @@ class FlipLikelihood:
 
         zero = np.zeros((self.design.n_coords, 1))
         return self.design.sweep(work, zero)
-
-
-def _variance(eta):
-    """``p (1 - p)`` without cancellation."""
-    odds = np.exp(-np.abs(eta))
-    return odds / (1 + odds) ** 2

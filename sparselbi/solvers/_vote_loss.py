@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import special
 
+from .._logistic_votes import logistic_curvature, logistic_loss, logistic_residual
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -33,7 +35,7 @@ def vote_scores(
         Including the factors of the rows; infinity: maximum likelihood.
     ridge : float or ndarray of shape (n,), default=0.0
     """
-    clipped = np.clip(_residual(eta, y), -threshold, threshold)
+    clipped = np.clip(logistic_residual(eta, y), -threshold, threshold)
     return clipped - 0.5 * ridge * np.tanh(eta / 2) if np.any(ridge) else clipped
 
 
@@ -47,8 +49,8 @@ def vote_curvature(
 
     ``p (1 - p) (1{not shifted} + ridge)``. Parameters as for `vote_scores`.
     """
-    kept = np.abs(_residual(eta, y)) <= threshold
-    return _variance(eta) * (kept + ridge)
+    kept = np.abs(logistic_residual(eta, y)) <= threshold
+    return logistic_curvature(eta) * (kept + ridge)
 
 
 @dataclass
@@ -130,7 +132,7 @@ class Votes:
     def curvature(self, eta, residual, threshold):
         """Second derivatives, (n_samples,)."""
         inside = np.abs(residual) <= self.radius(threshold)
-        variance = _variance(eta)
+        variance = logistic_curvature(eta)
         return variance * (inside + self.ridge if self.has_ridge else inside)
 
     def scores(self, eta, threshold):
@@ -158,17 +160,11 @@ class Votes:
 
     def deviance(self, point):
         """Twice the weighted loss with shifts."""
-        radius = self.radius(point.threshold)
-        r = np.clip(point.residual, -radius, radius)
-        p = (1 + self.y) / 2 - r
-        loss = np.where(
-            np.abs(point.residual) > radius,
-            special.xlogy((1 + self.y) / -2, p) + special.xlog1py((self.y - 1) / 2, -p),
-            special.log_expit(-point.eta) * -1 - point.eta * (1 + self.y) / 2,
-        )
-        # Loses no digits where a vote is all but certain.
-        vote = (self.y != 0) & (np.abs(point.residual) <= radius)
-        loss[vote] = -special.log_expit((self.y * point.eta)[vote])
+        radius, loss = self.radius(point.threshold), logistic_loss(point.eta, self.y)
+        shifted = np.abs(point.residual) > radius
+        side = (1 + self.y[shifted]) / 2
+        p = side - np.copysign(radius[shifted], point.residual[shifted])
+        loss[shifted] = -special.xlogy(side, p) - special.xlog1py(1 - side, -p)
         weight = self.design.weight
         return 2 * float(loss.sum() if weight is None else weight @ loss)
 
@@ -191,7 +187,7 @@ class Votes:
     def _residual(self, eta, rows=slice(None)):
         y = self.y[rows]
         if self.has_ties:
-            return _residual(eta, y)
+            return logistic_residual(eta, y)
         return y * special.expit(-y * eta)
 
     def _with_ridge(self, clipped, eta, rows=slice(None)):
@@ -199,14 +195,3 @@ class Votes:
             return clipped
         ridge = self.ridge if self.ridge.ndim == 0 else self.ridge[rows]
         return clipped - 0.5 * ridge * np.tanh(eta / 2)
-
-
-def _residual(eta, y):
-    """y01 - p without cancellation."""
-    return np.where(y == 0, -0.5 * np.tanh(eta / 2), y * special.expit(-y * eta))
-
-
-def _variance(eta):
-    """``p (1 - p)`` without cancellation."""
-    p = special.expit(-np.abs(eta))
-    return p * (1 - p)

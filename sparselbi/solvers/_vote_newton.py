@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ._vote_separation import separation_error
+from ._vote_systems import VoteSystem, preconditioned
 
 if TYPE_CHECKING:
     from ._vote_loss import Votes
@@ -17,7 +18,6 @@ SINGLE, _TOLERANCE = 1e-8, 1e-6
 _MAX_NEWTON = 100
 # Steps without progress (rounding) after which a fit is left as it is.
 _STALLED = 20
-_MAX_CG = 300
 _MAX_SEARCH = 40
 # A step after which the slope along it is this share of what it was is taken.
 _FLAT = 0.3, 0.1
@@ -34,9 +34,6 @@ class VoteNewton:
     Parameters
     ----------
     votes : Votes
-        Its design may have ``reweighted(factor)``, which returns None or a function of
-        scores (n_coords, 1) and a relative accuracy that solves with
-        ``Z'W diag(factor) Z``, faster than by one sweep per conjugate gradient.
     tol : float or None
         Newton decrement over the root of the total weight; see `trace_logistic_shift`.
 
@@ -92,7 +89,7 @@ class VoteNewton:
     def _direction(self, point):
         """Newton direction, and the decrement."""
         votes, score = self._votes, point.score
-        ahead = self._preconditioned(score)
+        ahead = preconditioned(votes.design, score)
         first = max(float(np.vdot(score, ahead)), 0.0)
         relative = np.sqrt(first) / votes.root_weight
         if not relative > self._noise:
@@ -102,39 +99,9 @@ class VoteNewton:
             # Where all votes of an item are shifted there is no curvature.
             curvature += 1e-3 * min(1.0, relative)
         accuracy = min(0.1, np.sqrt(relative))
-        reweighted = getattr(votes.design, "reweighted", None)
-        solve = None if reweighted is None else reweighted(curvature)
-        if solve is None:
-            direction = self._by_gradients(score, ahead, curvature, accuracy)
-        else:
-            direction = solve(score, accuracy)
+        direction, _ = VoteSystem(votes, curvature).solve(score, accuracy)
         gain = max(float(np.vdot(direction, score)), 0.0)
         return direction, np.sqrt(gain) / votes.root_weight
-
-    def _by_gradients(self, score, ahead, curvature, accuracy):
-        """Solve with the Hessian by conjugate gradients, one sweep each."""
-        direction, residual, search = np.zeros_like(score), score.copy(), ahead
-        first = square = float(np.vdot(score, ahead))
-        for _ in range(_MAX_CG):
-            image = self._votes.bent(curvature, search)
-            bend = float(np.vdot(search, image))
-            if not bend > 0:
-                break
-            direction += (square / bend) * search
-            residual -= (square / bend) * image
-            ahead = self._preconditioned(residual)
-            last, square = square, float(np.vdot(residual, ahead))
-            if square <= accuracy**2 * first:
-                break
-            search = ahead + (square / last) * search
-        return direction
-
-    def _preconditioned(self, residual):
-        design = self._votes.design
-        graph = getattr(design, "graph", None)
-        # Solving by conjugate gradients would cost as much as what it is for.
-        iterative = "cg" in (getattr(design, "way", None), getattr(graph, "way", None))
-        return residual.copy() if iterative else design.solve(residual)
 
     def _length(self, point, movement):
         """A step along which the slope has all but vanished."""

@@ -10,7 +10,7 @@ from scipy import optimize, stats
 
 from ..vote_noise import flip_rate
 from ._flip_ascent import FlipAscent
-from ._flip_likelihood import EXPECTED, LARGEST_RATE, OBSERVED, FlipLikelihood
+from ._flip_likelihood import LARGEST_RATE, OBSERVED, FlipLikelihood
 from ._vote_loss import Votes
 from .logistic_shift import trace_logistic_shift
 
@@ -65,10 +65,10 @@ class FlipMixtureFit:
     reason : str
     posterior : ndarray of shape (n_votes,)
         Probability that a vote is flipped, given the vote; 0 for ties.
-    psi, curvature, expected_curvature : ndarray of shape (n_votes,)
+    psi, curvature : ndarray of shape (n_votes,)
         First and minus second derivative of each vote's log-likelihood (with ridge)
-        with respect to eta, without the weight of the vote, and the expectation of the
-        latter. The observed curvature may be negative: of votes that are likely flips.
+        with respect to eta, without the weight of the vote. The curvature may be
+        negative: of votes that are likely flips.
     border : tuple of three ndarray of shape (n_votes,), or None
         What a sandwich needs to know about the rate, per vote and without its weight:
         first derivative of the log-likelihood with respect to the rate, minus its mixed
@@ -103,7 +103,6 @@ class FlipMixtureFit:
     posterior: NDArray[np.float64]
     psi: NDArray[np.float64]
     curvature: NDArray[np.float64]
-    expected_curvature: NDArray[np.float64]
     border: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]] | None
     log_likelihood: float
     objective: float
@@ -270,7 +269,6 @@ def _report(problem, ascent, best, points, rate, profile):
     mixture, terms, eta = ascent.mixture, best.terms, best.eta
     design, fixed = mixture.design, rate is not None
     bend, _, _ = mixture.curvature(eta, terms, OBSERVED)
-    expected, _, _ = mixture.curvature(eta, terms, EXPECTED)
     border, stderr = None, np.nan
     if not fixed and 0 < best.rate < LARGEST_RATE:
         border = (
@@ -301,7 +299,6 @@ def _report(problem, ascent, best, points, rate, profile):
         posterior=posterior,
         psi=mixture.slope(eta, terms),
         curvature=bend,
-        expected_curvature=expected,
         border=border,
         log_likelihood=best.log_likelihood,
         objective=best.objective,
@@ -331,6 +328,9 @@ def _interval(ascent, best, stderr, profile):
                 near = known[min(known, key=lambda other: abs(other - rate))][1]
                 if profile:
                     point = ascent.maximize(near, rate, True)
+                    if point.status == "separated" and near is not best.coords:
+                        again = ascent.maximize(best.coords, rate, True)
+                        point = max(point, again, key=lambda p: p.objective)
                 else:
                     point = ascent.evaluate(near, best.eta, rate, True)
                 known[rate] = drop - (best.objective - point.objective), point.coords
@@ -372,14 +372,14 @@ def _message(best, values):
             "the likelihood has no maximum: some differences of scores (of "
             f"{len(best.moving)} votes, such as row {best.moving[0]}) grow for ever, "
             "since what speaks against them is explained by flips. Their size is "
-            "arbitrary; use a small ridge (ties added to every vote), or ridge=None"
+            "arbitrary; use a ridge (ties added to every vote), such as ridge=0.01"
         )
     elif best.status == "max_iter":
         text = (
             f"not settled after {best.n_iter} Newton steps (decrement "
             f"{best.decrement:.1e}). With few votes for each score there are many "
-            "ways to explain votes by flips: use a larger ridge (or None), or raise "
-            "max_iter"
+            "ways to explain votes by flips: collect more votes, or use a larger ridge "
+            "(ties added to every vote), such as ridge=0.05"
         )
     else:
         text = f"settled in {best.n_iter} Newton steps"

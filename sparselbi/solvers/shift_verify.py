@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..shift_path import ShiftPath
     from ..shift_problem import ShiftProblem
 
-__all__ = ["verify_shift_path"]
+__all__ = ["KnotCheck", "verify_shift_path"]
 
 
 def verify_shift_path(path: ShiftPath, problem: ShiftProblem) -> pd.DataFrame:
@@ -60,12 +60,14 @@ def verify_shift_path(path: ShiftPath, problem: ShiftProblem) -> pd.DataFrame:
     import pandas as pd
 
     check_same_rows(path, problem)
-    check = _Check(path, problem)
+    check = KnotCheck(path, problem)
     rows = [check.knot(k) for k in range(len(path))]
     return pd.DataFrame(rows)
 
 
-class _Check:
+class KnotCheck:
+    """Rows and columns of a path that is checked knot by knot."""
+
     def __init__(self, path, problem):
         self.path, self.problem = path, problem
         self.X, self.Y = problem.arrays()

@@ -11,6 +11,7 @@ import numpy as np
 from scipy import special
 from scipy.sparse.linalg import LinearOperator
 
+from .._logistic_votes import logistic_loss
 from .._path_checks import check_choice
 from .._shift_checks import check_same_rows, check_thresholds
 from ..losses import get_loss
@@ -20,7 +21,7 @@ from ._shift_hard import default_thresholds, trace_hard
 from .huber import huber_path
 from .logistic_shift import bradley_terry, trace_logistic_shift, vote_scores
 from .shift_paths import as_shift_path, check_limit, refit_shift_path, shift_lbi_path
-from .shift_verify import _Check
+from .shift_verify import KnotCheck
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +58,6 @@ def vote_path(
     ridge: float = 0.0,
     items: Any = None,
     row_names: Any = None,
-    random_state: Any = 0,
 ) -> VotePath:
     """Trace which votes are distrusted, from none to half of them.
 
@@ -71,9 +71,9 @@ def vote_path(
         "l1": Huber's loss over decreasing thresholds, the preconditioned lasso on the
         cyclic part of the votes; with every event if the design is in memory (see
         ComparisonProblem) and has up to 50,000 votes, on a grid otherwise, and for the
-        logistic model. "iss": exact
-        inverse scale space. "lbi": Linearized Bregman Iteration. "hard": votes beyond
-        the threshold are deleted, from a fit near least absolute deviations.
+        logistic model. "iss": exact inverse scale space. "lbi": Linearized Bregman
+        Iteration. "hard": votes beyond the threshold are deleted, from a fit near least
+        absolute deviations.
     thresholds : array-like or None
         Positive, decreasing, in units of y (linear) or of probability (logistic), for
         "l1" and "hard". An exact path ends at the last of them.
@@ -92,8 +92,6 @@ def vote_path(
     items : sequence of length n_items or None
         Labels; None: their codes.
     row_names : sequence of str or None
-    random_state : object, default=0
-        Not used: no method draws random numbers.
 
     Returns
     -------
@@ -339,7 +337,9 @@ def _refit_logistic(path, problem):
             coords = bradley_terry(design, ridge=path.ridge)
             coef = design.to_coefs(coords)[0][0]
         coefs.append(coef)
-        deviance.append(2 * (weight * kept) @ _loss(problem.eta(coef), problem.y))
+        deviance.append(
+            2 * (weight * kept) @ logistic_loss(problem.eta(coef), problem.y)
+        )
         sizes.append(weight[~kept].sum())
         last = kept
     return dataclasses.replace(
@@ -353,12 +353,6 @@ def _refit_logistic(path, problem):
         size=np.round(sizes).astype(np.int64),
         info=dict(path.info) | {"n_shifted": np.array(sizes)},
     )
-
-
-def _loss(eta, y):
-    """Logistic loss of votes; a tie is half a win and half a loss."""
-    win, loss = -special.log_expit(eta), -special.log_expit(-eta)
-    return (1 + y) / 2 * win + (1 - y) / 2 * loss
 
 
 def check_same_votes(path: VotePath, problem: ComparisonProblem) -> None:
@@ -439,7 +433,7 @@ def verify_vote_path(path: VotePath, problem: ComparisonProblem) -> pd.DataFrame
     return pd.DataFrame([check.knot(k) for k in range(len(path))])
 
 
-class _VoteCheck(_Check):
+class _VoteCheck(KnotCheck):
     """As for rows, without a dense matrix."""
 
     def __init__(self, path, problem):
@@ -475,7 +469,7 @@ class _LogisticCheck(_VoteCheck):
         wrong = np.nan
         if path.method.endswith("+refit"):
             pulls = vote_scores(eta, y, ridge=path.ridge) * ~mask
-            loss = np.where(mask, 0.0, _loss(eta, y))
+            loss = np.where(mask, 0.0, logistic_loss(eta, y))
         else:
             pulls = vote_scores(eta, y, limit, path.ridge)
             size = np.abs(residual)
@@ -484,7 +478,7 @@ class _LogisticCheck(_VoteCheck):
             shifted = special.logit((1 + y[mask]) / 2 - clipped[mask])
             eta = eta.copy()
             eta[mask] = shifted
-            loss = _loss(eta, y)
+            loss = logistic_loss(eta, y)
         deviance = 2 * float(self.weight @ loss)
         gradient = self.columns.T @ (self.weight * pulls)
         return {

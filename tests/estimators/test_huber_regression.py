@@ -161,7 +161,7 @@ def test_wide_sparse_data_have_a_fit_without_intervals(monkeypatch):
     y = X.sum(axis=1) + 0.1 * rng.standard_t(3, size=200)
     narrow = HuberRegression().fit(X, y)
     monkeypatch.setattr(_shift_stream, "_DENSE_GRAM", 10)
-    monkeypatch.setattr(shift_problem, "_IN_MEMORY_EXACT", 100)
+    monkeypatch.setattr(shift_problem, "IN_MEMORY_EXACT", 100)
     wide = HuberRegression().fit(X, y)
     np.testing.assert_allclose(wide.coef_, narrow.coef_, rtol=1e-6)
     np.testing.assert_allclose(wide.coef_cov_, narrow.coef_cov_, rtol=1e-6)
@@ -213,7 +213,7 @@ def test_rows_that_are_read_in_passes(rule, c, monkeypatch):
     """Designs that are too large for coordinates in memory."""
     X, y, w = case(c=c, n=120, weights=True)
     expected = HuberRegression(**rule).fit(X, y, w)
-    for limit in ("_IN_MEMORY", "_IN_MEMORY_EXACT"):
+    for limit in ("IN_MEMORY", "IN_MEMORY_EXACT"):
         monkeypatch.setattr(shift_problem, limit, 1)
     model = HuberRegression(**rule).fit(X, y, w)
     assert model.path_.info["route"] == "grid"

@@ -88,9 +88,7 @@ def test_features_are_regression_on_differences(graded, method):
     ranker.fit(graded.pairs, graded.y, features)
     first, second = graded.pairs.T
     X = features[first] - features[second]
-    other = OutlierRegression(
-        method, selector=point, fit_intercept=False, refit=False
-    )
+    other = OutlierRegression(method, selector=point, fit_intercept=False, refit=False)
     other.fit(X, graded.y)
     if method == "hard":  # they start differently, and end at a common fixed point
         np.testing.assert_array_equal(ranker.outlier_votes_, other.outliers_)
@@ -375,6 +373,137 @@ def test_bootstrap_repeats_the_choice(graded):
     assert 0.5 < ratio < 2
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"method": "l1"},
+        {"method": "hard"},
+        {"method": "lbi"},
+        {"estimate": "refit"},
+        {"transform": "uniform"},
+    ],
+    ids=str,
+)
+def test_bootstrap_with_ones_is_the_fit(graded, options):
+    y = np.sign(graded.y) if "transform" in options else graded.y
+    ranker = PairwiseRanker(n_knots=30, **options).fit(graded.pairs, y)
+    boot = ranker.bootstrap(2, random_state=0)
+    np.testing.assert_allclose(boot.estimate, ranker.scores_, atol=1e-9)
+
+
+def test_items_that_lose_their_votes_have_no_score_in_a_draw():
+    votes = make_votes(n_items=30, n_votes=70, n_workers=7, random_state=0)
+    ranker = PairwiseRanker(selector=0.8).fit(votes.pairs, votes.y, worker=votes.worker)
+    boot = ranker.bootstrap(20, random_state=0, kind="resample")
+    missing = np.isnan(boot.scores)
+    assert missing.any()
+    assert (missing.all(axis=1) == missing.any(axis=1)).all()
+    assert not (boot.scores == 0).any()
+
+
+def test_one_worker_has_scores_but_no_intervals(ordered):
+    ranker = PairwiseRanker().fit(ordered.pairs, ordered.y, worker=["me"] * 900)
+    plain = PairwiseRanker().fit(ordered.pairs, ordered.y)
+    np.testing.assert_array_equal(ranker.scores_, plain.scores_)
+    assert ranker.score_cov_ is None
+    assert plain.score_cov_ is not None
+    with pytest.raises(ValueError, match="one worker"):
+        ranker.score_differences()
+
+
+def test_a_fit_that_fails_changes_nothing(ordered):
+    ranker = PairwiseRanker(selector=0.4).fit(ordered.pairs, ordered.y)
+    before = ranker.predict([[0, 1]])
+    with pytest.raises(ValueError, match="knot=0.01"):
+        ranker.set_params(selector=0.01).fit(ordered.pairs + 100, ordered.y)
+    np.testing.assert_array_equal(ranker.predict([[0, 1]]), before)
+    assert ranker.votes_.items.tolist() == list(range(10))
+
+
+def test_parameters_set_later_do_not_change_a_fit(ordered):
+    ranker = PairwiseRanker(transform="uniform").fit(ordered.pairs, ordered.y)
+    probability = ranker.predict_proba([[0, 1]])
+    low = ranker.score_differences()["low"]
+    ranker.set_params(transform=None, position_bias=True)
+    copy = pickle.loads(pickle.dumps(ranker))
+    for one in (ranker, copy):
+        np.testing.assert_array_equal(one.predict_proba([[0, 1]]), probability)
+        np.testing.assert_allclose(one.score_differences()["low"], low)
+    other = copy.select(1e6)
+    assert other.transform == "uniform"
+    assert not other.outlier_votes_.any()
+
+
+def test_the_ridge_is_half_a_tie_for_each_item(ordered):
+    ranker = PairwiseRanker().fit(ordered.pairs, ordered.y)
+    ties = ranker.path_.ridge * 900
+    # Each tie is about two items; nine scores are free.
+    assert ties == pytest.approx(9 * 0.5 / 2)
+    mixture = PairwiseRanker(estimate="mixture").fit(ordered.pairs, ordered.y)
+    assert mixture.mixture_.ridge == pytest.approx(ranker.path_.ridge / 5)
+    assert PairwiseRanker(ridge=0.3).fit(ordered.pairs, ordered.y).path_.ridge == 0.3
+
+
+def test_probabilities_of_graded_votes_are_those_of_normal_noise():
+    votes = make_votes(
+        n_items=5,
+        n_votes=4000,
+        flip_rate=0.0,
+        generator="graded",
+        noise=1.5,
+        random_state=0,
+    )
+    ranker = PairwiseRanker().fit(votes.pairs, votes.y)
+    margin = ranker.predict([[0, 1]])
+    z = stats.norm.ppf(ranker.predict_proba([[0, 1]])[0, 1])
+    np.testing.assert_allclose(margin / z, 1.5, rtol=0.05)
+    p = ranker.predict_proba([[3, 3], [0, 1]])
+    assert p[0].tolist() == [0.5, 0.5]
+    np.testing.assert_allclose(p.sum(axis=1), 1)
+
+
+def test_errors_of_transformed_proportions_are_those_of_pairs():
+    spread, errors = [], []
+    for seed in range(60):
+        votes = make_votes(
+            n_items=12,
+            n_votes=600,
+            flip_rate=0.0,
+            generator="bradley_terry",
+            spread=1.0,
+            random_state=np.random.RandomState(seed),
+            graph="complete",
+        )
+        ranker = PairwiseRanker(transform="uniform", selector=1e6)
+        ranker.fit(votes.pairs, votes.y)
+        truth = special.expit(votes.scores[:, None] - votes.scores)
+        expected = (2 * truth - 1).mean(axis=1)  # of least squares, complete graph
+        frame = ranker.score_intervals().sort_values("item")
+        spread.append(frame["score"].to_numpy() - expected)
+        errors.append(frame["standard_error"].to_numpy())
+    ratio = np.sqrt(np.mean(np.square(spread)) / np.mean(np.square(errors)))
+    assert 0.9 < ratio < 1.1
+
+
+def test_workers_with_a_bias_of_their_own_do_not_hide_flips():
+    votes = make_votes(
+        n_items=10,
+        n_votes=3000,
+        flip_rate=0.15,
+        n_workers=30,
+        n_one_sided=6,
+        random_state=2,
+    )
+    ranker = PairwiseRanker(position_bias="worker")
+    ranker.fit(votes.pairs, votes.y, worker=votes.worker)
+    assert abs(ranker.flip_rate_.rate - 0.15) < 0.04
+    one_sided = np.isin(votes.worker, votes.one_sided)
+    assert ranker.outlier_votes_[votes.flipped & ~one_sided].mean() > 0.85
+    frame = ranker.worker_reliability_.set_index("worker")
+    assert set(frame.index[frame["one_sided"]]) == set(votes.one_sided)
+    assert frame.loc[votes.one_sided, "reliability"].max() < 0.5
+
+
 def test_reports_of_votes(ordered):
     names = np.array([f"n{k}" for k in range(10)])
     ranker = PairwiseRanker().fit(names[ordered.pairs], ordered.y)
@@ -422,8 +551,9 @@ def test_frames_and_winner_loser_tables(ordered):
 def test_estimator_conventions(ordered):
     ranker = PairwiseRanker(selector="flips")
     before = ranker.get_params()
-    with pytest.raises(NotFittedError):
-        ranker.predict([[0, 1]])
+    for method in (lambda r: r.predict([[0, 1]]), lambda r: r.rank()):
+        with pytest.raises(NotFittedError):
+            method(ranker)
     path = ranker.path(ordered.pairs, ordered.y)
     assert not hasattr(ranker, "path_")
     ranker.fit(ordered.pairs, ordered.y)
@@ -464,6 +594,11 @@ TRIANGLE = np.array([[0, 1], [1, 2], [2, 0], [0, 2]])
         ({"model": "logistic", "method": "iss"}, [1, -1, 1, 1], "method='iss'"),
         ({"transform": "uniform"}, [1.5, -1, 1, 1], "transform='uniform'"),
         ({"transform": "probit"}, [1, -1, 1, 1], "transform='probit'"),
+        (
+            {"transform": "uniform", "selector": "flips"},
+            [1, -1, 1, 1],
+            "makes graded values",
+        ),
         (
             {"transform": "uniform", "model": "logistic"},
             [1, -1, 1, 1],

@@ -1,11 +1,13 @@
 """Standard errors and rank sets of votes against closed forms, loops and packages."""
 
 import itertools
+import tracemalloc
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import sparse, special, stats
 
@@ -361,7 +363,7 @@ def test_systems_and_dense_matrices_agree(extra, bordered, way, monkeypatch):
     medium = RankingInference(*arguments, border=border)
     np.testing.assert_allclose(medium.cov, dense.cov, rtol=1e-9, atol=1e-14)
     assert not medium._system.dense
-    monkeypatch.setattr(module, "_MAX_DENSE", 3)
+    monkeypatch.setattr(module, "MAX_ITEMS", 3)
     monkeypatch.setattr(module, "_BLOCK", 30)  # several blocks of contrasts
     monkeypatch.setattr(_ranking_clusters, "_BLOCK", 300)
     monkeypatch.setattr(_comparison_graph, "_CHEAP_FACTOR", {"cg": -1}.get(way, 1e9))
@@ -373,7 +375,7 @@ def test_systems_and_dense_matrices_agree(extra, bordered, way, monkeypatch):
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-12)
     for ask in (lambda: large.cov, large.rank_intervals, large.score_errors):
-        with pytest.raises(TooWide, match=r"7 items.*differences\(pairs\)"):
+        with pytest.raises(TooWide, match=r"7 items.*score_differences\(pairs\)"):
             ask()
 
 
@@ -474,6 +476,71 @@ def test_order_of_votes_sides_and_labels_do_not_matter(seed, clustered):
             np.testing.assert_array_equal(one[name], two[name])
 
 
+@pytest.mark.parametrize("clustered", [False, True])
+def test_degrees_of_freedom_with_a_border(clustered):
+    """Mean squares of both scores, and their product, in the shares of the votes."""
+    problem, coef, psi, curvature, workers = case(5, weights=True, extra="bias")
+    rng = np.random.default_rng(0)
+    n = len(psi)
+    border = psi + rng.normal(size=n), curvature + rng.normal(size=n), np.full(n, 3.0)
+    clusters = workers if clustered else None
+    found = RankingInference(problem, coef, psi, curvature, clusters, border=border)
+    bread = twin(problem, psi, curvature, clusters, border)[3]
+    w, X = problem.sample_weight, incidence(problem)
+    size = np.zeros((2, 2))
+    for vote in range(n):
+        both = np.array([psi[vote], border[0][vote]])
+        size += w[vote] * np.outer(both, both) / w.sum()
+    assert abs(size[0, 1]) > 0.3 * np.sqrt(size[0, 0] * size[1, 1])
+    C = contrast_rows(problem, all_pairs(7), len(bread))
+    C = np.vstack([C, np.eye(len(bread))[-2:]])  # the bias, the parameter of the border
+    expected = []
+    for v in C @ bread:
+        rows = np.column_stack([X @ v[:-1], np.full(n, v[-1])])
+        share = w * np.array([row @ size @ row for row in rows])
+        if clustered:
+            squares = sum(share[workers == g].sum() ** 2 for g in set(workers.tolist()))
+        else:
+            squares = sum(share[k] ** 2 / w[k] for k in range(n) if w[k])
+        expected.append(np.clip(share.sum() ** 2 / squares - 1, 1, found.df))
+    df = found.differences(all_pairs(7))[2]
+    np.testing.assert_allclose(df, expected[:-2], rtol=1e-7)
+    assert (df < found.df).all()
+    np.testing.assert_allclose(found.extra_errors()[1], expected[-2], rtol=1e-7)
+    np.testing.assert_allclose(found.border_error()[1], expected[-1], rtol=1e-7)
+    np.testing.assert_allclose(  # all at once, and one by one
+        found.score_errors()[1], found.score_errors(range(7))[1], rtol=1e-7
+    )
+
+
+@pytest.mark.parametrize("clusters", [None, 2, 50])
+def test_votes_of_large_clusters_are_summed_in_blocks(clusters, monkeypatch):
+    pairs, y, _ = cast(2, m=40, n=60_000)
+    weight = np.random.default_rng(0).integers(1, 4, len(y)).astype(float)
+    problem = ComparisonProblem(pairs, y, 40, sample_weight=weight)
+    workers = None if clusters is None else np.arange(len(y)) * 7 % 101 % clusters
+    coef, psi, curvature = np.zeros(40), y, np.ones(len(y))
+    found = RankingInference(problem, coef, psi, curvature, workers)
+    inverse = found._system.inverse_columns()
+    inner = inverse[0]
+    share = weight[:, None] * (inner[pairs[:, 0]] - inner[pairs[:, 1]]) ** 2
+    if clusters is None:
+        sums = share / np.sqrt(weight)[:, None]
+    else:
+        sums = np.array([share[workers == g].sum(axis=0) for g in range(clusters)])
+    monkeypatch.setattr(_ranking_clusters, "_BLOCK", 1 << 14)
+    tracemalloc.start()
+    total, square = found._votes.products(*inverse)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < share.nbytes / 4
+    np.testing.assert_allclose(total, share.sum(axis=0), rtol=1e-10)
+    np.testing.assert_allclose(square, sums.T @ sums, rtol=1e-10)
+    monkeypatch.setattr(_ranking_clusters, "_MANY_PRODUCTS", 0)
+    only = found._votes.products(*inverse)[1]
+    np.testing.assert_allclose(only, np.diag(np.diagonal(square)), rtol=1e-10)
+
+
 def test_pairs_as_clusters():
     problem, coef, psi, curvature, _ = case(3)
     low, high = problem.pairs.min(axis=1), problem.pairs.max(axis=1)
@@ -570,6 +637,149 @@ def test_columns_that_explain_differences_leave_them_open():
     frame = found.rank_intervals().set_index("item")
     assert (frame["low"] <= 2).all()
     assert (frame["high"] >= 3).all()
+
+
+def hanging(votes, workers=None, weight=None):
+    """Items 0 to 6 with many votes, and 7 with some votes against item 2 alone."""
+    pairs, y, known = cast(1)
+    k = len(votes)
+    added = np.where(np.arange(k)[:, None] % 2, [[2, 7]], [[7, 2]])
+    problem = ComparisonProblem(
+        np.concatenate([pairs, added]),
+        np.concatenate([y, np.where(np.arange(k) % 2, -1, 1) * votes]),
+        8,
+        sample_weight=None if weight is None else np.append(np.ones(len(y)), weight),
+        dense=False,
+    )
+    coef = problem.design.to_coefs(problem.design.least_squares())[0].ravel()
+    clusters = None if workers is None else np.append(known, workers)
+    return problem, coef, *linear_scores(problem, coef, np.inf), clusters
+
+
+@pytest.mark.parametrize(
+    ("votes", "options", "known"),
+    [
+        ([0.4], {}, False),
+        ([0.4], {"workers": [0]}, False),
+        ([0.4], {"weight": [3.0]}, False),
+        ([0.4, 0.4, 0.4], {}, False),  # the same three times
+        ([0.4, 0.4], {"workers": [0, 1]}, False),
+        ([0.4, 0.7, -0.2], {"workers": [5, 5, 5]}, False),
+        ([0.4, 0.7], {}, True),
+        ([0.4, 0.7, 0.4], {"workers": [5, 1, 5]}, True),
+    ],
+)
+@pytest.mark.parametrize("small", [True, False])
+def test_what_one_vote_alone_says_has_no_error(
+    votes, options, known, small, monkeypatch
+):
+    problem, coef, psi, curvature, clusters = hanging(np.array(votes), **options)
+    if not small:
+        monkeypatch.setattr(module, "_SMALL", 3)
+    found = RankingInference(
+        problem, coef, psi, curvature, clusters, items=list("abcdefgh")
+    )
+    cov = twin(problem, psi, curvature, clusters)[0]
+    value, error, _ = found.differences(all_pairs(8))
+    C = contrast_rows(problem, all_pairs(8), 8)
+    expected = np.einsum("ki,ij,kj->k", C, cov, C)
+    if not known:
+        expected[(all_pairs(8) == 7).any(axis=1)] = np.nan
+    np.testing.assert_allclose(error, np.sqrt(expected), rtol=1e-7)
+    assert not np.isnan(value).any()
+    np.testing.assert_array_equal(
+        np.flatnonzero(found.undetermined), [] if known else 7
+    )
+    frame = found.rank_intervals(0.5, n_draws=100).set_index("item")
+    assert np.isnan(found.score_errors()[0]).all() != known
+    assert np.isnan(found.cov).all() != known
+    if known:
+        assert found.message == ""
+        assert frame.loc["h", "high"] - frame.loc["h", "low"] < 7
+    else:
+        assert "1 item(s) (h)" in found.message
+        assert "no standard error" in found.message
+        assert "shifted" not in found.message
+        assert frame.loc["h", ["low", "high"]].tolist() == [1, 8]
+        before = frame.loc[list("abcdefg")]
+        assert (before["high"] - before["low"] >= 1).all()
+        assert (before["high"] - before["low"] < 7).any()
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    kind=st.sampled_from([None, "bias", "workers", "features", "both"]),
+    bordered=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_errors_are_known_unless_a_vote_of_leverage_one_matters(seed, kind, bordered):
+    """By ranks: a contrast needs such a vote if other rows do not span it."""
+    rng = np.random.default_rng(seed)
+    m = 7
+    n = int(rng.integers(m, 2 * m))
+    first = rng.integers(0, m, n)
+    pairs = np.stack([first, (first + rng.integers(1, m, n)) % m], axis=1)
+    if kind == "bias":  # mostly from low to high: a vote in the other direction matters
+        pairs = np.where(rng.random(n)[:, None] < 0.8, np.sort(pairs), pairs)
+    extra = {
+        "bias": np.ones((n, 1)),
+        "workers": 100 * np.eye(4)[rng.choice(4, n, p=[0.7, 0.1, 0.1, 0.1])],
+        "both": np.ones((n, 1)),
+    }.get(kind)
+    features = None
+    if kind in ("features", "both"):  # of some, one item alone has a value
+        features = np.round(rng.normal(size=(m, 3)) * [1, 0.6, 100])
+    try:
+        problem = ComparisonProblem(
+            pairs,
+            rng.normal(size=n),
+            m,
+            extra=extra,
+            features=features,
+            dense=bool(rng.random() < 0.5),
+        )
+    except ValueError:
+        assume(False)
+    X = incidence(problem)
+    size = np.maximum(np.abs(X).max(axis=0), 1e-12)
+    X = X / size
+
+    def spans(rows, c):
+        both = np.vstack([rows, c])
+        return np.linalg.matrix_rank(rows, 1e-7) == np.linalg.matrix_rank(both, 1e-7)
+
+    alone = [k for k in range(n) if not spans(np.delete(X, k, axis=0), X[k])]
+    sets = [X] + [np.delete(X, k, axis=0) for k in alone]
+    C = contrast_rows(problem, all_pairs(m), X.shape[1]) / size
+    coef = np.zeros(problem.n_features)
+    psi = rng.normal(size=n)
+    border = None
+    if bordered:  # far from a saddle point
+        border = tuple(rng.normal(size=(2, n))) + (np.full(n, 10.0),)
+    found = RankingInference(problem, coef, psi, np.ones(n), border=border)
+    assume(found.rank < n)  # the border is one more parameter
+    expected = [all(spans(rows, c) for rows in sets) for c in C]
+    apart = problem.components[all_pairs(m)]
+    if features is None:
+        expected &= apart[:, 0] == apart[:, 1]
+    np.testing.assert_array_equal(
+        ~np.isnan(found.differences(all_pairs(m))[1]), expected
+    )
+    whole = [
+        all(e for e, pair in zip(expected, all_pairs(m), strict=True) if k in pair)
+        for k in range(m)
+    ]
+    if features is not None:
+        assert np.isnan(found.score_errors()[0]).all() != all(whole)
+        errors = found.coef_errors()[0]
+        axes = np.eye(X.shape[1])[: len(errors)]
+        known = [all(spans(rows, c) for rows in sets) for c in axes]
+        np.testing.assert_array_equal(~np.isnan(errors), known)
+    if extra is not None:
+        errors = found.extra_errors()[0]
+        axes = np.eye(X.shape[1])[-len(errors) :]
+        known = [all(spans(rows, c) for rows in sets) for c in axes]
+        np.testing.assert_array_equal(~np.isnan(errors), known)
 
 
 def test_a_saddle_point_has_no_standard_errors():
@@ -981,7 +1191,7 @@ def test_bootstrap_within_components():
     boot = worker_bootstrap(
         refit, np.arange(9), 50, components=[0, 0, 1, 1], items=list("abcd")
     )
-    frame = boot.differences([[0, 1], [1, 2]])
+    frame = boot.differences([["a", "b"], ["b", "c"]])
     assert frame["first"].tolist() == ["a", "b"]
     np.testing.assert_array_equal(np.isnan(frame["low"]), [False, True])
     assert frame["n_draws"].tolist() == [50, 0]
@@ -989,6 +1199,145 @@ def test_bootstrap_within_components():
         np.isnan(boot.cov), np.kron(np.eye(2), np.ones((2, 2))) == 0
     )
     assert (boot.rank_intervals()["high"] <= 2).all()
+
+
+def test_draws_that_break_a_component_are_left_out_there():
+    rng = np.random.default_rng(0)
+    whole = rng.normal(size=(400, 5)) + [0.0, 4, 0, 9, 0]
+    broken = whole.copy()
+    broken[::3, 2:4] = np.nan  # the second component
+    broken[5] = np.nan
+
+    def bootstrap(scores):
+        draws = iter(np.vstack([[0.0, 4, 0, 9, 0], scores]))
+        return worker_bootstrap(
+            lambda factor: (next(draws), factor > 9),
+            np.arange(30),
+            len(scores),
+            components=[0, 0, 1, 1, 2],
+            items=list("edcba"),
+        )
+
+    found = bootstrap(broken)
+    kept = ~np.isnan(broken[:, 2])
+    first = ~np.isnan(broken[:, 0])
+    assert kept.sum() < first.sum() == 399
+    frame = found.differences(
+        pd.DataFrame({"one": ["e", "d", "c", "a"], "two": ["d", "e", "b", "e"]})
+    )
+    assert frame["n_draws"].tolist() == [399, 399, kept.sum(), 0]
+    assert frame["second"].tolist() == ["d", "e", "b", "e"]
+    gap = whole[kept, 2] - whole[kept, 3]
+    assert frame["standard_error"][2] == pytest.approx(gap.std(ddof=1))
+    assert frame["high"][2] == pytest.approx(np.quantile(gap, 0.975))
+    cov = found.cov
+    np.testing.assert_allclose(cov[2:4, 2:4], np.cov(whole[kept, 2:4].T))
+    np.testing.assert_allclose(cov[:2, :2], np.cov(whole[first, :2].T))
+    assert np.isnan(cov[:2, 2:]).all()
+    # Each component as if it was alone, with its own draws.
+    ranks = found.rank_intervals(0.9).set_index("item")
+    scores, zeros = found.estimate, np.zeros(2, dtype=np.intp)
+    for items, rows in (([0, 1], first), ([2, 3], kept)):
+        low, high = rank_sets(
+            scores[items],
+            np.cov(whole[np.ix_(rows, items)].T),
+            (whole - scores)[np.ix_(rows, items)],
+            zeros,
+            zeros,
+            level=0.9,
+            degrees=lambda rows, columns: np.full((len(rows), len(columns)), 29.0),
+        )
+        own = ranks.loc[found.items[items]]
+        assert own["low"].tolist() == low.tolist() == [2, 1]
+        assert own["high"].tolist() == high.tolist() == [2, 1]
+    # All at once: draws that have everything.
+    joint = found.rank_intervals(0.9, "joint")
+    assert joint.equals(bootstrap(broken[kept]).rank_intervals(0.9, "joint"))
+    # Never whole: nothing is known there, and nothing about all at once.
+    broken[:, 3] = np.nan
+    never = bootstrap(broken)
+    ranks = never.rank_intervals(0.9).set_index("item")
+    assert ranks.loc[["e", "d", "c", "b", "a"], "low"].tolist() == [2, 1, 1, 1, 1]
+    assert ranks.loc[["e", "d", "c", "b", "a"], "high"].tolist() == [2, 1, 2, 2, 1]
+    assert np.isnan(never.cov[2:4, 2:4]).all()
+    with pytest.raises(ValueError, match="0 of 400 draws have all items of all comp"):
+        never.rank_intervals(kind="joint")
+    for pairs, match in (
+        ([["a", "z"]], "pairs contains .*z"),
+        ([[0, 1]], "pairs contains 2 unknown items"),
+        (["a", "b"], "two columns"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            found.differences(pairs)
+
+
+@pytest.mark.parametrize("kind", ["bayesian", "resample"])
+def test_drawn_weight_is_repeated_votes(kind):
+    """Of votes without workers: spreads agree, and are those of the sandwich."""
+    pairs, y, _ = cast(3, m=4, n=120)
+    weight = np.where(np.arange(120) % 3, 1.0, 8.0)
+    weight[4] = 0.0
+    rows = np.repeat(np.arange(120), weight.astype(int))
+    problem = ComparisonProblem(pairs, y, 4, sample_weight=weight)
+    repeated = ComparisonProblem(pairs[rows], y[rows], 4)
+    found = worker_bootstrap(
+        least_squares_refit(problem), None, 1000, 0, kind=kind, weight=weight
+    )
+    other = worker_bootstrap(
+        least_squares_refit(repeated), None, 1000, 1, kind=kind, weight=np.ones(399)
+    )
+    assert found.n_clusters == other.n_clusters == len(rows) == 399
+    coef = problem.design.to_coefs(problem.design.least_squares())[0].ravel()
+    sandwich = RankingInference(problem, coef, *linear_scores(problem, coef, np.inf))
+    errors = [
+        boot.differences(all_pairs(4))["standard_error"] for boot in (found, other)
+    ]
+    # Noise of 1000 draws: 2.2 % for each of them. Weights as if votes were alone: 70 %.
+    np.testing.assert_allclose(errors[0], errors[1], rtol=0.11)
+    np.testing.assert_allclose(
+        errors[0], sandwich.differences(all_pairs(4))[1], rtol=0.09
+    )
+    assert not np.isnan(found.distrust_frequency).any()
+
+
+def test_factors_of_votes_are_those_of_their_weights():
+    seen = []
+
+    def refit(factor):
+        seen.append(factor.copy())
+        return factor[:2], factor > 1.5
+
+    weight = np.array([1.0, 0.0, 4.0, 0.5])
+    boot = worker_bootstrap(refit, None, 4000, 0, weight=weight)
+    factors = np.array(seen[1:])
+    assert (seen[0] == 1).all()
+    assert (factors[:, 1] == 1).all()  # judged, but without weight
+    np.testing.assert_allclose(factors @ weight, 5.5)
+    # Dirichlet with parameters w: mean 1, variance (W / w - 1) / (W + 1).
+    for k in (0, 2, 3):
+        variance = (5.5 / weight[k] - 1) / 6.5
+        assert abs(factors[:, k].mean() - 1) < 5 * np.sqrt(variance / 4000)
+        assert factors[:, k].var() == pytest.approx(variance, rel=0.15)
+    assert boot.n_clusters == 6
+    seen.clear()
+    weight = np.array([1.0, 0.0, 4.0, 2.0])
+    worker_bootstrap(refit, None, 4000, 0, kind="resample", weight=weight)
+    factors = np.array(seen[1:])
+    drawn = factors * weight
+    np.testing.assert_allclose(drawn, np.round(drawn), atol=1e-12)
+    np.testing.assert_allclose(drawn.sum(axis=1), 7)
+    for k in (0, 2, 3):
+        share = weight[k] / 7
+        assert drawn[:, k].var() == pytest.approx(7 * share * (1 - share), rel=0.15)
+    # A worker without weight is not drawn.
+    seen.clear()
+    labels = np.array(list("abca"))
+    boot = worker_bootstrap(
+        refit, labels, 50, 0, kind="resample", weight=[1.0, 0.0, 2.0, 3.0]
+    )
+    factors = np.array(seen[1:])
+    assert boot.n_clusters == 2
+    assert (factors[:, 0] + factors[:, 2] == 2).all()
 
 
 def test_bad_arguments_of_the_bootstrap():
@@ -1003,6 +1352,16 @@ def test_bad_arguments_of_the_bootstrap():
         ({"clusters": np.zeros(6)}, "1 label"),
         ({"components": [0, 0]}, r"components has shape \(2,\)"),
         ({"items": [0, 0]}, r"items has shape \(2,\)"),
+        ({"items": [4, 5, 4]}, "items has a label more than once"),
+        ({"clusters": None}, "weights .ones, if they have none.*weight=None"),
+        ({"clusters": None, "weight": [1.0]}, "with sum 1"),
+        ({"clusters": None, "weight": [-1.0, 4]}, "weight has shape .* at least 0"),
+        ({"weight": np.ones(5)}, r"shape \(6,\).*weight has shape \(5,\)"),
+        ({"weight": np.arange(6) == 2}, "clusters has 1 label"),
+        (
+            {"clusters": None, "weight": [1.0, 2.5] * 3, "kind": "resample"},
+            "weight contains 2.5; use kind='bayesian'",
+        ),
     ):
         with pytest.raises(ValueError, match=match):
             worker_bootstrap(refit, **({"clusters": labels, "n_boot": 5} | options))
@@ -1019,7 +1378,7 @@ def test_bad_arguments_of_the_bootstrap():
     lost = worker_bootstrap(
         lambda factor: (np.where(factor[:3] == 1, 1.0, np.nan), factor > 1), labels, 5
     )
-    with pytest.raises(ValueError, match="0 of 5 draws have all items"):
+    with pytest.raises(ValueError, match="0 of 5 draws have all items of a comp"):
         lost.rank_intervals()
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # no warning of empty slices

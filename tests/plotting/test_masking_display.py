@@ -207,7 +207,7 @@ def test_axes(hbk):
     figure, axes = plt.subplots(1, 2)
     display = MaskingDisplay.from_path(*arguments, scale=1.0, ax=axes)
     assert display.axes_.tolist() == axes.tolist()
-    with pytest.raises(ValueError, match="must be one matplotlib Axes or two"):
+    with pytest.raises(ValueError, match="must be one matplotlib Axes or 2"):
         MaskingDisplay.from_path(*arguments, scale=1.0, ax=[axes[0]])
     free = figure.add_axes((0, 0, 1, 1))
     with pytest.raises(ValueError, match="ax cannot be divided"):

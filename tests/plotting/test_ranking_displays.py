@@ -1,5 +1,6 @@
 """Displays of rankings: what is drawn are the votes, scores and workers, readably."""
 
+from itertools import combinations, pairwise
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -9,6 +10,7 @@ import pytest
 from matplotlib.colors import to_hex
 from numpy.testing import assert_allclose, assert_array_equal
 
+from sparselbi._shift_design import TooWide
 from sparselbi.estimators.pairwise_ranker import PairwiseRanker
 from sparselbi.plotting import (
     ComparisonGraphDisplay,
@@ -16,6 +18,8 @@ from sparselbi.plotting import (
     VotePathDisplay,
     WorkerDisplay,
 )
+from sparselbi.plotting._layout import text_box
+from sparselbi.plotting.ranking_display import _columns, _evenly
 from tests.plotting.common import assert_apart, make_path, many_coefs, vertical
 
 RED = "#c0392b"
@@ -48,6 +52,19 @@ def votes():
 def ranker(votes):
     pairs, y, worker, _ = votes
     return PairwiseRanker().fit(pairs, y, worker=worker)
+
+
+@pytest.fixture(scope="module")
+def parted():
+    """A ranker without and one with item features; two components of the graph."""
+    pairs, y, *_ = simulated(6, 200)
+    pairs = np.vstack([pairs, np.char.add(pairs, " b")])
+    y = np.r_[y, y]
+    items = np.unique(pairs)
+    quality = [-int(name.split()[1]) + 0.5 * name.endswith("b") for name in items]
+    table = pd.DataFrame({"quality": quality}, index=items)
+    plain = PairwiseRanker(selector=1.0).fit(pairs, y)
+    return plain, PairwiseRanker(selector=1.0).fit(pairs, y, item_features=table)
 
 
 def labels_of(ax):
@@ -139,7 +156,8 @@ def test_components_are_apart_and_single_items_are_left_out():
 def test_ten_components_of_sixteen_are_in_columns_with_all_names():
     scores, low, high, component = some_scores([16] * 10)
     display = RankingDisplay(scores, low, high, components=component).plot()
-    assert 1 < len(display.axes_) <= 5
+    # Two in each of five: no holes.
+    assert [len(labels_of(ax)) for ax in display.axes_] == [32] * 5
     assert sorted(display.named_) == list(range(160))
     assert sum(len(labels_of(ax)) for ax in display.axes_) == 160
     assert len({ax.get_xlim() for ax in display.axes_}) == 1
@@ -148,6 +166,110 @@ def test_ten_components_of_sixteen_are_in_columns_with_all_names():
     display.figure_.canvas.draw()
     for ax in display.axes_:
         assert_apart(ax.get_yticklabels())
+
+
+@pytest.mark.parametrize("kind", ["scores", "ranks"])
+@pytest.mark.parametrize(
+    ("n_groups", "size"),
+    [(10, None), (10, (6.4, 4.8)), (10, (5.0, 8.0)), (7, (11.0, 4.2))],
+)
+def test_nothing_overlaps_or_is_cut_off_in_columns(kind, size, n_groups):
+    scores, low, high, component = some_scores([16] * n_groups)
+    if kind == "ranks":
+        low, high = np.full(len(scores), 1), np.full(len(scores), 16)
+    display = RankingDisplay(
+        *(scores, low, high),
+        items=[f"{k:03d}" for k in range(len(scores))],
+        components=component,
+        kind=kind,
+        level=0.95,
+        note="no intervals (score_intervals says why)",
+    )
+    ax = None
+    if size is not None:
+        ax = plt.subplots(figsize=size, layout="constrained")[1]
+    display.plot(ax)
+    figure, axes = display.figure_, display.axes_
+    figure.canvas.draw()
+    assert len(axes) > 3
+    page = figure.bbox.padded(1.0)
+    widths = [panel.bbox.width for panel in axes]
+    assert max(widths) < 1.05 * min(widths)
+    (label,) = [panel.xaxis.label for panel in axes if panel.get_xlabel()]
+    title = display.ax_._left_title
+    assert "".join(title.get_text().split()) == "".join(display.note.split())
+    for text in (label, title):
+        box = text_box(text)
+        assert page.x0 <= box.x0 < box.x1 <= page.x1
+        assert page.y0 <= box.y0 < box.y1 <= page.y1
+    middle = (axes[0].bbox.x0 + axes[-1].bbox.x1) / 2
+    box = text_box(label)
+    assert abs((box.x0 + box.x1) / 2 - middle) < 0.6 * widths[0]
+    for panel in axes:
+        for ticks in (panel.get_xticklabels(), panel.get_yticklabels()):
+            assert_apart(ticks)
+        heads = [text_box(text) for text in panel.texts]
+        assert all(head.x1 <= panel.bbox.x1 + 1 for head in heads)
+        assert all(text.get_text() for text in panel.texts)
+        for head, name in [(h, n) for h in heads for n in panel.get_yticklabels()]:
+            assert not head.padded(-1.0).overlaps(text_box(name))
+    for left, right in pairwise(axes):
+        names = [text_box(name).x0 for name in right.get_yticklabels()]
+        assert left.bbox.x1 < min(names)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_columns_are_as_even_as_possible(seed):
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 20, size=8)
+    for n_runs in range(1, 6):
+        runs = _evenly(sizes, n_runs)
+        assert sum(runs, []) == list(range(8))
+        best = min(
+            sum(part.sum() ** 2 for part in np.split(sizes, cuts))
+            for cuts in combinations(range(1, 8), n_runs - 1)
+        )
+        assert sum(sizes[run].sum() ** 2 for run in runs) == best
+    assert _evenly(np.full(10, 18), 4) == [[0, 1, 2], [3, 4, 5], [6, 7], [8, 9]]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([20, 5], [2]),
+        ([16] * 7, [2, 2, 2, 1]),
+        ([16] * 10, [2] * 5),
+        ([28] * 4, [2, 2]),
+        ([40, 30, 12, 5, 3], [1, 4]),
+        ([58] * 5, [1] * 5),
+        ([59, 5], None),  # with a name, one row too many
+        ([20] * 15, None),
+    ],
+)
+def test_the_fewest_columns_with_few_holes(sizes, expected):
+    found = _columns([np.arange(size) for size in sizes])
+    assert (found and [len(stack) for stack in found]) == expected
+
+
+def test_a_label_of_a_narrow_column_has_several_lines():
+    scores, low, high, component = some_scores([6, 5])
+    _, ax = plt.subplots(figsize=(2.4, 4.0), layout="constrained")
+    display = RankingDisplay(scores, low, high, components=component, kind="ranks")
+    display.plot(ax)
+    display.figure_.canvas.draw()
+    assert " ".join(ax.get_xlabel().split()) == (
+        "rank (1: best) within the component, interval"
+    )
+    box = text_box(ax.xaxis.label)
+    assert 0 <= box.x0 < box.x1 <= display.figure_.bbox.x1
+
+
+def test_axes_below_each_other_have_a_label_each():
+    scores, low, high, component = some_scores([16] * 10)
+    _, axes = plt.subplots(3, 2, layout="constrained", figsize=(6, 9))
+    display = RankingDisplay(scores, low, high, components=component)
+    display.plot(axes.ravel()[:5])
+    assert all("within the" in ax.get_xlabel() for ax in display.axes_)
 
 
 def test_very_many_components():
@@ -222,15 +344,49 @@ def test_the_ranking_of_an_estimator(ranker, kind):
     assert_allclose(values, table["score" if kind == "scores" else "rank"])
 
 
-def test_an_estimator_without_covariances(ranker):
+@pytest.mark.parametrize("reason", [ValueError, TooWide])
+def test_an_estimator_without_intervals(ranker, reason):
+    def score_intervals(level=0.95):
+        raise reason("no")
+
     bare = SimpleNamespace(
-        scores_=ranker.scores_, ranking_=ranker.ranking_, score_cov_=None
+        scores_=ranker.scores_,
+        ranking_=ranker.ranking_,
+        score_intervals=score_intervals,
     )
     display = RankingDisplay.from_estimator(bare)
     assert "no intervals" in display.ax_.get_title(loc="left")
     assert not display.intervals_[0].get_segments()
     search = SimpleNamespace(best_estimator_=bare)
     assert RankingDisplay.from_estimator(search).ax_.get_xlabel() == "score"
+
+
+def test_votes_that_were_left_out_and_wrong_levels(votes, ranker):
+    pairs, y, *_ = votes
+    refit = PairwiseRanker(estimate="refit", selector=0.5).fit(pairs, y)
+    display = RankingDisplay.from_estimator(refit, kind="ranks")
+    assert "no intervals" in display.ax_.get_title(loc="left")
+    with pytest.raises(ValueError, match="level=2"):
+        RankingDisplay.from_estimator(ranker, level=2.0)
+
+
+@pytest.mark.parametrize("kind", ["scores", "ranks"])
+def test_features_rank_items_of_all_components_together(parted, kind):
+    for ranker, sizes in zip(parted, ([6, 6], [12]), strict=True):
+        display = RankingDisplay.from_estimator(ranker, kind=kind)
+        assert [len(group) for group in display.groups_] == sizes
+        table = ranker.ranking_
+        assert_array_equal(np.concatenate(display.groups_), np.arange(12))
+        values = display.points_[0].get_offsets()[:, 0]
+        assert_allclose(values, table["score" if kind == "scores" else "rank"])
+        found = getattr(ranker, f"{kind[:-1]}_intervals")().set_index("item")
+        assert_allclose(display.low, found.loc[table["item"], "low"])
+        graph = ComparisonGraphDisplay.from_estimator(ranker)
+        assert [len(group) for group in graph.groups_] == sizes
+        shown = ranker.items_[np.concatenate(graph.groups_)]
+        assert shown.tolist() == table["item"].tolist()
+        drawn = sum(len(lines.get_paths()) for lines in graph.lines_)
+        assert drawn == len(graph.edges_)
 
 
 def test_axes_of_a_ranking():
@@ -615,7 +771,8 @@ def test_arcs_are_by_score_with_distrusted_votes_on_the_left():
         across = path.to_polygons(closed_only=False)[0][:, 0]
         assert low <= across.min() < across.max() <= high
     ends = display.lines_[0].get_paths()[0].vertices[[0, -1], 1]
-    assert_allclose(ends, y[display.edges_[["first", "second"]].iloc[0]])
+    first = display.edges_[["first", "second"]].iloc[0].tolist()
+    assert_allclose(ends, y[[int(label) for label in first]])
 
 
 def test_heights_are_scores_where_there_is_room():
@@ -722,6 +879,32 @@ def test_the_graph_of_an_estimator(ranker):
     assert display.edges_["votes"].sum() == 600
     names = [display.nodes_[k].get_text() for k in display.groups_[0]]
     assert names == ranker.ranking_["item"].tolist()
+    frame = ranker.votes_frame()
+    frame = frame[frame["distrusted"]]
+    red = counted(frame[["item_1", "item_2"]].to_numpy(), np.ones(len(frame)))
+    edges = display.edges_
+    ends = zip(*np.sort(edges[["first", "second"]], axis=1).T.tolist(), strict=True)
+    for pair, number in zip(ends, edges["distrusted"], strict=True):
+        assert red.get(pair, 0.0) == number
+
+
+def test_components_that_are_given():
+    pairs = [[0, 1], [2, 3], [3, 4]]
+    scores = [3.0, 1.0, 0.0, -1.0, -2.0]
+    items = list("vwxyz")
+    display = ComparisonGraphDisplay(pairs, scores, items=items, components=[7] * 5)
+    display.plot()
+    assert display.groups_[0].tolist() == [0, 1, 2, 3, 4]
+    assert display.edges_[["first", "second"]].to_numpy().tolist() == [
+        ["v", "w"],
+        ["x", "y"],
+        ["y", "z"],
+    ]
+    assert len(display.axes_) == 1
+    parts = ["low", "low", "high", "high", "high"]
+    display = ComparisonGraphDisplay(pairs, scores, components=parts).plot()
+    assert [group.tolist() for group in display.groups_] == [[2, 3, 4], [0, 1]]
+    assert display.axes_[1].get_title(loc="left") == "component low"
 
 
 @pytest.mark.parametrize(
@@ -733,6 +916,8 @@ def test_the_graph_of_an_estimator(ranker):
         ({"distrusted": [0, 1]}, {}, r"must be a bool array of shape \(2,\)"),
         ({"sample_weight": [0, 0]}, {}, "sample_weight is zero everywhere"),
         ({"items": ["a"]}, {}, r"items has shape \(1,\)"),
+        ({"components": [0]}, {}, r"components has shape \(1,\)"),
+        ({"components": [0, 0, 1]}, {}, "item 1 is in 0 and item 2 in 1, but there"),
         ({}, {"layout": "spring"}, "layout='spring' is unknown"),
         ({}, {"max_items": 1}, "max_items=1 must be at least 2"),
         ({}, {"items": [7]}, "items has 7, which is none of the 3 items"),

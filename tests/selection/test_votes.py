@@ -304,13 +304,15 @@ def test_votes_without_flips_are_trusted(way):
     )
 
 
-def test_an_interval_with_zero_is_mentioned():
+def test_flips_that_close_calls_explain_are_none():
     pairs, y, _ = cast(n=2000, flips=0.05, kind="bt", n_items=16)
     problem = problem_of(pairs, y, n_items=16)
     selection = FlipShare().select(trace(problem), problem)
     assert selection.quantities["flip_rate"] > 0
     assert selection.quantities["interval_low"] == 0
-    assert "perhaps none is flipped" in selection.message
+    assert "close calls are enough" in selection.message
+    assert selection.quantities["n_shifted"] == 0
+    assert not selection.fallback
     assert not selection.fallback
 
 
@@ -644,6 +646,7 @@ def test_all_ties(way):
     weight[:4] = 0.0
     problem = problem_of(pairs, y, weight)
     path = trace(problem, way)
-    with pytest.raises(ValueError, match="nothing but ties"):
-        FlipShare().select(path, problem)
+    selection = FlipShare().select(path, problem)
+    assert "All votes are ties" in selection.message
+    assert selection.knot == path.knots[0]
     assert VoteShare(0.2).select(path, problem).quantities["shifted_weight"] == 0

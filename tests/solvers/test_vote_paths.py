@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import optimize, special
+from scipy import optimize, sparse, special
 
 from sparselbi.comparison_problem import ComparisonProblem
 from sparselbi.selection.outliers import EntryGap, OutlierCriterion, ScaleCut
@@ -570,6 +570,38 @@ def test_labels_and_names():
 def test_errors_say_what_is_wrong(options, message):
     with pytest.raises(ValueError, match=message):
         vote_path(make(), **options)
+
+
+@pytest.mark.parametrize("dense", [True, False])
+@pytest.mark.parametrize("ridge", [0.0, 0.1])
+def test_nothing_but_ties(ridge, dense):
+    ties = ComparisonProblem(make().pairs, np.zeros(90), N_ITEMS, dense=dense)
+    path = vote_path(ties, model="logistic", ridge=ridge)
+    assert path.knots.tolist() == [0.0]
+    assert not path.scores_at(0.0).any()
+    assert not path.outliers(0.0).any()
+    assert path.deviance[0] == pytest.approx(2 * 90 * np.log(2), rel=1e-14)
+    assert (path.verify(ties)["gradient"] == 0).all()
+
+
+@pytest.mark.parametrize("model", ["linear", "logistic"])
+def test_sparse_features_without_a_dense_copy(model):
+    problem = make()
+    features = np.round(np.random.default_rng(0).normal(size=(N_ITEMS, 3)))
+    paths, questions = [], []
+    for given in (features, sparse.csr_array(features)):
+        question = ComparisonProblem(problem.pairs, problem.y, N_ITEMS, features=given)
+        path = vote_path(
+            question, model=model, n_knots=5, ridge=0.1 if model == "logistic" else 0
+        )
+        paths.append(path)
+        questions.append(question)
+        assert path.verify(question)["gradient"].max() < 1e-5
+    assert sparse.issparse(paths[1].features)
+    scores = [path.scores_at(path.knots[-1]) for path in paths]
+    np.testing.assert_allclose(scores[1], scores[0], atol=1e-8)
+    refits = [path.refit(q) for path, q in zip(paths, questions, strict=True)]
+    np.testing.assert_allclose(refits[1].coef(-1), refits[0].coef(-1), atol=1e-6)
 
 
 def test_graded_votes_have_the_linear_model():
