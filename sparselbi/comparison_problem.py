@@ -112,6 +112,9 @@ class ComparisonProblem(ShiftProblem):
     `undetermined_columns` for coefficients that the votes leave open.
     """
 
+    # Whether a row is a pair, whose value is made of all votes about it.
+    of_pairs = False
+
     def __init__(
         self,
         pairs: ArrayLike,

@@ -173,7 +173,7 @@ class RegularizationPath:
             )
         for name, dtype in types.items():
             if (value := getattr(self, name)) is not None:
-                object.__setattr__(self, name, _read_only(value, dtype))
+                object.__setattr__(self, name, read_only(value, dtype))
         for name in ("settings", "info"):
             object.__setattr__(self, name, _frozen_copy(getattr(self, name)))
         if self.feature_names is not None:
@@ -236,7 +236,7 @@ class RegularizationPath:
     @cached_property
     def coefs(self) -> NDArray[np.float64]:
         """All coefficients, dense, ``(n_knots, *coef_shape)``; made on demand."""
-        return _read_only(self._dense(self.active_coefs))
+        return read_only(self._dense(self.active_coefs))
 
     def _dense(self, active: NDArray[np.float64]) -> NDArray[np.float64]:
         dense = np.zeros((*active.shape[:-1], self.n_features))
@@ -702,7 +702,7 @@ class RegularizationPath:
             raise ValueError(f"{str(file)!r} is not a valid path: {error}") from error
 
 
-def _read_only(value: Any, dtype: Any = None) -> NDArray[Any]:
+def read_only(value: Any, dtype: Any = None) -> NDArray[Any]:
     view = np.asarray(value, dtype=dtype).view()
     view.flags.writeable = False
     return view
@@ -711,6 +711,6 @@ def _read_only(value: Any, dtype: Any = None) -> NDArray[Any]:
 def _frozen_copy(values: dict[str, Any]) -> dict[str, Any]:
     """A shallow copy with read-only copies of its arrays."""
     return {
-        name: _read_only(value.copy()) if isinstance(value, np.ndarray) else value
+        name: read_only(value.copy()) if isinstance(value, np.ndarray) else value
         for name, value in values.items()
     }

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from . import _path_views
-from .path import RegularizationPath, _read_only
+from .path import RegularizationPath, read_only
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +80,7 @@ class ShiftPath(RegularizationPath):
         }
         for name, dtype in types.items():
             if (value := getattr(self, name)) is not None:
-                object.__setattr__(self, name, _read_only(value, dtype))
+                object.__setattr__(self, name, read_only(value, dtype))
         clock = self._direction * self.row_events["at"]
         if not (np.diff(clock) >= 0).all():
             raise ValueError("row_events must be in path order.")

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from . import _path_views
-from .path import PathPoint, RegularizationPath, _read_only
+from .path import PathPoint, RegularizationPath, read_only
 from .penalties.kernel_spaces import Decomposition, decompose, project
 from .penalties.transforms import Transform
 
@@ -74,7 +74,7 @@ class SplitPath(RegularizationPath):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "coef_scale", _read_only(self.coef_scale, np.float64))
+        object.__setattr__(self, "coef_scale", read_only(self.coef_scale, np.float64))
         if self.D.shape != (self.split.n_features, self.n_features):
             raise ValueError(
                 f"D has shape {self.D.shape}, but the path has {self.n_features} "
@@ -190,7 +190,7 @@ class SplitPath(RegularizationPath):
     @cached_property
     def _projected(self) -> tuple[NDArray[Any], NDArray[Any]]:
         coefs, intercepts = self._projected_at(self.knots)
-        return _read_only(coefs), _read_only(intercepts)
+        return read_only(coefs), read_only(intercepts)
 
     def _projected_at(self, knots: ArrayLike) -> tuple[NDArray[Any], NDArray[Any]]:
         dense, intercepts = self._active_at(knots)

@@ -35,7 +35,7 @@ _MANY_VOTES = 5000
 _NEWTON_STEPS = 60
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FlipRate:
     """A mixture of votes that follow the scores and votes that are flipped.
 
@@ -69,6 +69,14 @@ class FlipRate:
     posterior: NDArray[np.float64]
     n_votes: float
     log_likelihood: float
+
+    def __repr__(self) -> str:
+        low, high = self.interval
+        known = "" if self.identified else f", not identified: {self.reason}"
+        return (
+            f"FlipRate({self.rate:.4f}, 95 % interval {low:.4f} to {high:.4f}, "
+            f"{self.n_votes:g} votes{known})"
+        )
 
     @property
     def n_flipped(self) -> float:
@@ -215,6 +223,10 @@ class _Mixture:
             tries.append(found)
         best = min(tries, key=lambda found: found.fun)
         rate, log_scale = (float(number) for number in best.x)
+        # If margins are alike, close calls are as good an explanation.
+        alike, scale = self._best_scale(0.0)
+        if alike >= -best.fun - _FLAT * self._weight.sum():
+            rate, log_scale = 0.0, scale
         end = bounds[1][1]
         if self._minus((rate, end))[0] <= best.fun + _FLAT * self._weight.sum():
             log_scale = end
@@ -269,6 +281,10 @@ class _Mixture:
 
     def _profile(self, rate):
         """Largest log-likelihood at a rate."""
+        return self._best_scale(rate)[0]
+
+    def _best_scale(self, rate):
+        """Largest log-likelihood at a rate, and where it is: log scale."""
 
         def minus(log_scale):
             return self._minus((rate, log_scale))[0]
@@ -282,7 +298,7 @@ class _Mixture:
             method="bounded",
             options={"xatol": 1e-3},
         )
-        return -float(found.fun)
+        return -float(found.fun), float(found.x)
 
 
 # ------------------------------------------------------------------------- workers

@@ -14,7 +14,7 @@ from ._comparison_graph import checked_pairs
 from ._logistic_votes import logistic_residual
 from ._pair_columns import item_scores
 from ._vote_design import as_columns
-from .path import _read_only
+from .path import read_only
 from .shift_path import ShiftPath
 
 if TYPE_CHECKING:
@@ -70,10 +70,10 @@ class VotePath(ShiftPath):
         labels = self.items
         labels = labels.tolist() if isinstance(labels, np.ndarray) else labels
         object.__setattr__(self, "items", tuple(labels))
-        rest = _read_only(self.row_rest, np.float64)
+        rest = read_only(self.row_rest, np.float64)
         object.__setattr__(self, "row_rest", rest)
         if isinstance(self.features, np.ndarray):
-            object.__setattr__(self, "features", _read_only(self.features))
+            object.__setattr__(self, "features", read_only(self.features))
         if self.row_rest.shape != (self.n_rows,):
             raise ValueError(
                 f"row_rest has shape {self.row_rest.shape} for {self.n_rows} votes."

@@ -44,6 +44,17 @@ def by_em(eta, y, steps=4000):
 # -------------------------------------------------------------------------- flip rate
 
 
+def test_margins_of_one_size_are_close_calls():
+    eta, y = np.ones(100), np.append(np.ones(93), -np.ones(7))
+    found = flip_rate(eta, y)
+    # Any rate up to 7 % has the same likelihood: the least one is reported.
+    assert found.rate == 0
+    assert special.expit(found.scale) == pytest.approx(0.93, abs=1e-4)
+    assert np.isnan(found.stderr)
+    assert found.interval[0] == 0
+    assert repr(found).startswith("FlipRate(0.0000, 95 % interval 0.0000 to 0.1")
+
+
 @pytest.mark.parametrize("rate", [0.05, 0.2, 0.35])
 def test_planted_rates_are_within_their_errors(rate):
     found = [

@@ -339,6 +339,7 @@ def _coverage(table, plan):
                 f"{row['width']:.2f}",
                 f"{row['limit_ratio']:.3f}",
                 f"{row['distrusted']:.1%}",
+                f"{row['no_intervals']:.1%}",
             ]
         )
     header = ["votes", "fit", "votes of", "covers population value", "covers truth"]
@@ -350,9 +351,10 @@ def _coverage(table, plan):
         f"{2 * FLIPS:.0%} of their votes; intervals are clustered by worker. The "
         "population value is what the same fit finds in all possible votes; *size* is "
         "that over the true difference, on average: flips shrink all fits but the "
-        "mixture, which models them (its ridge shrinks it, too).",
+        "mixture, which models them (its ridge shrinks it, too). *No intervals*: runs "
+        "in which the mixture was in doubt, said so, and gave none; they are left out.",
         "",
-        *_grid([*header, "width", "size", "distrusted"], rows),
+        *_grid([*header, "width", "size", "distrusted", "no intervals"], rows),
     ]
 
 

@@ -28,14 +28,14 @@ from .structured import (
     make_piecewise_linear_signal,
     make_split_study,
 )
-from .votes import (
+from .vote_data import (
     fetch_fgnet_votes,
     fetch_football,
     fetch_pc_iqa,
     fetch_pc_vqa,
     fetch_world_college,
-    make_votes,
 )
+from .votes import make_votes
 
 __all__ = [
     "breakdown_study",

@@ -12,24 +12,8 @@ from sklearn.utils import Bunch, check_random_state
 from .._path_checks import check_choice
 from .outliers import _check_number
 from .simulated import _check_count
-from .vote_data import (
-    fetch_fgnet_votes,
-    fetch_football,
-    fetch_pc_iqa,
-    fetch_pc_vqa,
-    fetch_world_college,
-)
 
-__all__ = [
-    "GENERATORS",
-    "GRAPHS",
-    "fetch_fgnet_votes",
-    "fetch_football",
-    "fetch_pc_iqa",
-    "fetch_pc_vqa",
-    "fetch_world_college",
-    "make_votes",
-]
+__all__ = ["make_votes"]
 
 GENERATORS = ("order", "bradley_terry", "graded")
 GRAPHS = ("complete", "random", "grid")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import cached_property
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -269,6 +270,6 @@ def inference(
     )
 
 
-def check_level(level):
-    if not (isinstance(level, float | int) and 0 < level < 1):
+def check_level(level: Any) -> None:
+    if not (isinstance(level, Real) and 0 < float(level) < 1):
         raise ValueError(f"level={level!r} must be between 0 and 1, such as 0.95.")

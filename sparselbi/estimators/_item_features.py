@@ -1,9 +1,11 @@
 """Features of items: which row belongs to which label."""
 
+import copy
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 
 class ItemFeatures:
@@ -11,7 +13,7 @@ class ItemFeatures:
 
     Parameters
     ----------
-    table : data frame or array-like of shape (n_items, n_item_features)
+    table : data frame, array-like or sparse matrix (n_items, n_item_features)
         The index of a data frame has the labels; of an array, item k is row k.
     like : ItemFeatures or None
         The table that a ranker was fitted with: columns must agree, and are brought
@@ -20,7 +22,7 @@ class ItemFeatures:
     Attributes
     ----------
     items : ndarray of shape (n_items,)
-    values : ndarray of shape (n_items, n_item_features)
+    values : ndarray or CSR matrix of shape (n_items, n_item_features)
         float32 stays float32.
     names : tuple of str or None
 
@@ -30,7 +32,7 @@ class ItemFeatures:
         If labels repeat, or a feature is missing, infinite or no number.
     """
 
-    values: NDArray[Any]
+    values: Any
 
     def __init__(self, table: Any, like: "ItemFeatures | None" = None):
         columns = getattr(table, "columns", None)
@@ -49,21 +51,18 @@ class ItemFeatures:
                 )
             table = table.set_axis(list(self.names), axis=1)[list(like.names)]
             self.names = like.names
-        try:
-            values = np.asarray(table)
-            if values.dtype not in (np.float32, np.float64):
-                values = values.astype(np.float64)
-        except (TypeError, ValueError) as error:
+        if self.names is not None and len(set(self.names)) < len(self.names):
             raise ValueError(
-                f"item_features contains something that is no number ({error}); encode "
-                "categories first."
-            ) from None
+                f"item_features has the columns {list(self.names)}, some of which have "
+                "the same name; rename or drop them."
+            )
+        values = _as_numbers(table)
         if values.ndim != 2 or 0 in values.shape:
             raise ValueError(
                 f"item_features has shape {values.shape}; it needs one row for each "
                 "item and one column for each feature."
             )
-        self.items: NDArray[Any] = np.arange(len(values))
+        self.items: NDArray[Any] = np.arange(values.shape[0])
         if columns is not None:
             self.items = np.asarray(table.index)
             repeated = table.index[table.index.duplicated()]
@@ -72,7 +71,11 @@ class ItemFeatures:
                     f"item_features has several rows for {_shown(repeated[0])} "
                     f"({len(repeated)} such rows); each item needs one."
                 )
-        bad = np.argwhere(~np.isfinite(values))
+        finite = values.data if sparse.issparse(values) else values
+        bad: Any = []
+        if not np.isfinite(finite).all():
+            dense = values.toarray() if sparse.issparse(values) else values
+            bad, values = np.argwhere(~np.isfinite(dense)), dense
         if len(bad):
             row, column = bad[0]
             name = int(column) if self.names is None else self.names[column]
@@ -104,9 +107,39 @@ class ItemFeatures:
             )
         return np.asarray(found.reshape(labels.shape))
 
-    def rows(self, items: Any) -> NDArray[Any]:
+    def rows(self, items: Any) -> Any:
         """Features of some items, (len(items), n_item_features)."""
         return self.values[self.codes(items)]
+
+    def only(self, items: Any) -> "ItemFeatures":
+        """The table with these items, in this order."""
+        other = copy.copy(self)
+        other.values, other.items = self.rows(items), np.asarray(items)
+        return other
+
+
+def _as_numbers(table):
+    """Real numbers, float32 or float64, dense or CSR."""
+    if sparse.issparse(table):
+        values = table.tocsr()
+    else:
+        try:
+            values = np.asarray(table)
+            if values.dtype.kind != "c" and values.dtype != np.float32:
+                values = values.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"item_features contains something that is no number ({error}); encode "
+                "categories first."
+            ) from None
+    if values.dtype.kind == "c":
+        raise ValueError(
+            f"item_features has the type {values.dtype}; pass real and imaginary parts "
+            "as two columns each."
+        )
+    if values.dtype not in (np.float32, np.float64):
+        values = values.astype(np.float64)
+    return values
 
 
 def _shown(label):

@@ -79,24 +79,23 @@ def rank_sets(
         raise ValueError(f"kind={kind!r} is unknown; use one of {KINDS}.")
     members = [np.flatnonzero(parts == part) for part in np.unique(parts)]
     members = [some for some in members if len(some) > 1]
-    lost = np.isnan(draws)
     if kind == "joint" and members:
         every = np.concatenate(members)
-        lost = np.broadcast_to(lost[:, every].any(axis=1)[:, None], draws.shape)
+        draws = draws[~np.isnan(draws[:, every]).any(axis=1)]
     cut = np.full(len(scores), np.inf)
-    largest_of_all = 0.0
+    most = np.zeros(len(draws))
     for some in members:
-        kept = ~lost[:, some].any(axis=1)
-        if np.count_nonzero(kept) < 2:
+        drawn = draws[:, some]
+        drawn = drawn[~np.isnan(drawn).any(axis=1)]
+        if len(drawn) < 2:
             continue
-        drawn = draws[:, some] if kept.all() else draws[np.ix_(kept, some)]
         largest = _largest(drawn, _inverse_errors(cov, some, some))
         if kind == "joint":
-            largest_of_all = np.maximum(largest_of_all, largest.max(axis=1))
+            np.maximum(most, largest.max(axis=1), out=most)
         else:
             cut[some] = np.quantile(largest, level, axis=0, method="higher")
-    if np.ndim(largest_of_all):
-        cut[:] = np.quantile(largest_of_all, level, method="higher")
+    if kind == "joint" and len(draws) > 1:
+        cut[:] = np.quantile(most, level, method="higher")
     better = np.zeros(len(scores), dtype=np.intp)
     worse = np.zeros(len(scores), dtype=np.intp)
     for some in members:

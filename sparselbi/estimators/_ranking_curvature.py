@@ -20,6 +20,11 @@ _FLAT = 1e-12
 _DEPENDENT, _ROUNDED = 1e-9, 1e-13
 # A contrast is determined if so little of it lies along open directions.
 _ALONG = 1e-6
+# Features of unit length are combinations of others if so little is left of them, as in
+# the designs; with exchanges of columns if less than `_CLEAR` is left of one.
+_LEFT, _CLEAR = 1e-12, 1e-6
+# Of lengths: what products of orthonormal coordinates may have instead of 0.
+_FAINT = 1e-10
 
 
 class VoteCurvature:
@@ -39,7 +44,7 @@ class VoteCurvature:
         Mixed derivatives with respect to eta and the parameter, and second ones with
         respect to the parameter, times weights.
     features : ndarray of shape (n_items, d) or None
-        With mean 0, so that rounding is relative to their differences.
+        Orthonormal, with mean 0: those of a `FeatureSpan`.
     dense : bool
         Whether `solve` uses the inverse of the block of items; with features it always
         does. Otherwise a system with the Laplacian is solved each time.
@@ -69,14 +74,20 @@ class VoteCurvature:
         left = corner - self._cross.T @ self._lift
         own = np.diagonal(corner)
         self._corner, open_side = _inverse(left, _inverse_root(own), _DEPENDENT)
+        open_side = _without_rounding(open_side, _inverse_root(own))
         # What is left of scores that explain a column by rounding is nothing.
         usual = np.sqrt(np.abs(own) / max(np.abs(curvature).sum(), 1e-300))
         usual = np.maximum(usual, np.abs(self._lift).max(axis=0, initial=0.0))
         below = -self._lift @ open_side
-        below[np.abs(below) <= _ALONG * (usual @ np.abs(open_side))] = 0.0
+        nothing = np.abs(below) <= _ALONG * (usual @ np.abs(open_side))
+        if features is not None:  # no feature has a meaning of its own
+            nothing[:] = nothing.all(axis=0)
+        below[nothing] = 0.0
         self._open = np.vstack([below, open_side])
         if self.dense:
             inner_open = self._inner[1]
+            if features is None:
+                inner_open = _without_rounding(inner_open, self._graph.inverse_root)
             beside = np.zeros((self.n_side, inner_open.shape[1]))
             self._open = np.hstack([self._open, np.vstack([inner_open, beside])])
         free = n_items - self._graph.n_components if features is None else self.n_inner
@@ -101,8 +112,14 @@ class VoteCurvature:
         if features is not None:
             gram = features.T @ (laplacian @ features)
             # Rounding is relative to features that have not been differenced.
-            size = graph.degree @ features**2
-            return _inverse((gram + gram.T) / 2, _inverse_root(size), _DEPENDENT)
+            size = graph.degree @ np.square(features)
+            gram = (gram + gram.T) / 2
+            found, opened = _inverse(gram, _inverse_root(size), _DEPENDENT)
+            if opened.shape[1]:  # of all solutions the shortest, whatever the scale
+                opened = linalg.qr(opened, mode="economic")[0]
+                found -= opened @ (opened.T @ found)
+                found -= (found @ opened) @ opened.T
+            return found, opened
         free = graph.free
         inner = laplacian[free][:, free].toarray()
         found, open_free = _inverse(inner, graph.inverse_root[free], _ROUNDED)
@@ -146,7 +163,8 @@ class VoteCurvature:
 
     def determined(self, items: Any, side: Any) -> NDArray[np.bool_]:
         """Whether H says something about contrasts (columns), apart from `parts`."""
-        return free_of(np.vstack([items, side]), self._open)
+        rotated = 0 if self.features is None else self.n_inner
+        return free_of(np.vstack([items, side]), self._open, rotated)
 
     def inverse_columns(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Solutions for every item less the others, (n_items or n_side, n_items)."""
@@ -155,6 +173,69 @@ class VoteCurvature:
         if self.features is None:
             return inner, outer
         return self.features @ inner @ self.features.T, outer @ self.features.T
+
+
+class FeatureSpan:
+    """Orthonormal coordinates of the scores that are linear in features of the items.
+
+    Features that are combinations of others (and a constant) add none: the scores of a
+    fit do not depend on how it divides a coefficient between them.
+
+    Parameters
+    ----------
+    features : {ndarray, sparse matrix} of shape (n_items, d)
+    accurate : bool
+        Whether the fit has looked for combinations in rows of votes, not in a Gram
+        matrix: it has the coordinates that errors are asked for.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n_items, r)
+        Orthonormal, with mean 0; they span what the features have but a constant.
+    """
+
+    def __init__(self, features: Any, accurate: bool):
+        if sparse.issparse(features):
+            features = features.toarray()
+        eps = np.finfo(np.float64).eps
+        precision = 16 * (eps if accurate else np.finfo(features.dtype).eps)
+        self._left = _LEFT if accurate else np.sqrt(16 * features.shape[1] * eps)
+        X = np.array(features, dtype=np.float64, order="F")
+        lost = precision * np.sqrt(len(X)) * np.abs(X).max(axis=0)
+        X -= X.mean(axis=0)
+        size = np.sqrt(np.einsum("ij,ij->j", X, X))
+        constant = size <= lost
+        X[:, constant], size[constant], lost[constant] = 0.0, 1.0, 1.0
+        X /= size
+        tolerance = np.maximum(self._left, lost / size)
+        self._size, self._order = size, np.arange(len(size))
+        Q, R = linalg.qr(X, mode="economic")
+        left = np.abs(np.diagonal(R))
+        if len(left) < len(size) or not (left > np.maximum(_CLEAR, tolerance)).all():
+            Q, R, self._order = linalg.qr(
+                X, overwrite_a=True, mode="economic", pivoting=True
+            )
+            left = np.abs(np.diagonal(R))
+            small = left <= tolerance[self._order[: len(left)]]
+            left = left[: np.argmax(small)] if small.any() else left
+        r = len(left)
+        self.values, self._R = np.ascontiguousarray(Q[:, :r]), R[:r]
+
+    def contrasts(self, coefs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Contrasts of coefficients (d, k) in coordinates, (r, k)."""
+        r = len(self._R)
+        chosen = (coefs / self._size[:, None])[self._order[:r]]
+        return linalg.solve_triangular(self._R[:, :r], chosen, trans="T")
+
+    def determined(self, coefs: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether contrasts of coefficients (columns) follow from scores, (k,)."""
+        r = len(self._R)
+        others = (coefs / self._size[:, None])[self._order[r:]]
+        coordinates, R = self.contrasts(coefs), self._R[:, r:]
+        gap = np.abs(R.T @ coordinates - others)
+        size = np.abs(coefs / self._size[:, None]).max(axis=0)
+        rounding = self._left * linalg.norm(coordinates, axis=0)
+        return np.all(gap <= _ALONG * size + rounding, axis=0)
 
 
 def level_sets(
@@ -175,12 +256,16 @@ def level_sets(
 
 
 def free_of(
-    contrasts: NDArray[np.float64], directions: NDArray[np.float64]
+    contrasts: NDArray[np.float64], directions: NDArray[np.float64], rotated: int = 0
 ) -> NDArray[np.bool_]:
-    """Whether contrasts (columns) have no part along any direction (column)."""
+    """Whether contrasts (columns) have no part along any direction (column).
+
+    So many first coordinates are `rotated`: they may be rounding where they would be 0.
+    """
     along = np.abs(contrasts.T @ directions)
     size = np.abs(contrasts).T @ np.abs(directions)
-    return (along <= _ALONG * size).all(axis=1)
+    c, d = (linalg.norm(part[:rotated], axis=0) for part in (contrasts, directions))
+    return np.all(along <= _ALONG * size + _FAINT * np.outer(c, d), axis=1)
 
 
 def _bent_graph(pairs, curvature, n_items):
@@ -235,9 +320,14 @@ def _inverse(matrix, scale, tolerance):
         raise _no_minimum()
     some = values > tolerance
     half = vectors[:, some] / np.sqrt(values[some])
-    vectors[np.abs(vectors) <= _ALONG] = 0.0
     open_directions = vectors[:, ~some] * np.where(scale > 0, scale, 1.0)[:, None]
     return (half @ half.T) * scale * scale[:, None], open_directions
+
+
+def _without_rounding(directions, scale):
+    """Directions from `_inverse`, with zeros where they have nothing but rounding."""
+    unit = np.where(scale > 0, scale, 1.0)[:, None]
+    return np.where(np.abs(directions) <= _ALONG * unit, 0.0, directions)
 
 
 def _inverse_root(size):

@@ -14,7 +14,7 @@ from .._shift_design import TooWide
 from ._coefficient_inference import check_level
 from ._rank_intervals import MAX_ITEMS, rank_frame, rank_sets, too_wide
 from ._ranking_clusters import ClusteredScores, cluster_codes
-from ._ranking_curvature import VoteCurvature
+from ._ranking_curvature import FeatureSpan, VoteCurvature
 from ._ranking_known import KnownDifferences
 from ._vote_derivatives import linear_scores, logistic_scores
 from ._worker_bootstrap import RankingBootstrap, worker_bootstrap
@@ -78,10 +78,11 @@ class RankingInference:
     factor : float
         Of the small-sample correction, which standard errors contain.
     undetermined : ndarray of bool of shape (n_items,)
-        Items whose differences with most others of their component have no standard
-        error (NaN), see Notes.
+        Items that are outside of the largest set of items of their component within
+        which all differences have a standard error, see Notes. Their scores have none
+        (NaN).
     message : str
-        About these, one or more sentences; "" if there are none.
+        Which these are, and why, one or more sentences; "" if there are none.
 
     Raises
     ------
@@ -121,8 +122,12 @@ class RankingInference:
     differences across a bridge (a pair of items without which the component falls
     apart) about which one vote was cast, or one cluster has voted, or all votes agree
     exactly; with features and further columns those that depend on a vote of leverage
-    1. Scores are compared with the average of their component, so that such an item
-    leaves all scores of its component without an error.
+    1. Of coefficients of features, those that other features (and a constant) explain.
+
+    **Scores are compared** with the mean of their component (with features, of all
+    items). If some differences within it have no standard error, then with the mean of
+    the items whose differences are known: the largest such set, the first one if
+    several are. Items outside of it have no standard error.
 
     **What is covered** is the difference that the same fit would find with infinitely
     many such workers. For a Huber fit, or one with logistic shifts, that is not the
@@ -180,9 +185,6 @@ class RankingInference:
             self._border = tuple(_per_vote("border", b, n)[used] for b in border)
         self._extra = sparse.csr_array(problem.extra)[used]
         self.n_extra = self._extra.shape[1]
-        self._phi = None
-        if problem.features is not None:
-            self._phi = problem.features - problem.features.mean(axis=0)
         self._codes = codes = cluster_codes(clusters, problem.pairs, used, m)
         self._votes = ClusteredScores(
             self._pairs,
@@ -199,13 +201,21 @@ class RankingInference:
     # -- what enters -------------------------------------------------------------------
 
     @cached_property
+    def _span(self) -> FeatureSpan | None:
+        features = self._problem.features
+        if features is None:
+            return None
+        if min(features.shape) > MAX_ITEMS:
+            raise TooWide(
+                f"{features.shape[1]} features of {features.shape[0]} items; standard "
+                "errors need a square matrix of the smaller size, at most "
+                f"{MAX_ITEMS}. Use a bootstrap."
+            )
+        return FeatureSpan(features, self._problem.design.dense)
+
+    @cached_property
     def _system(self) -> VoteCurvature:
         size, border = self._problem.n_items, None
-        if self._phi is not None and self._phi.shape[1] > MAX_ITEMS:
-            raise TooWide(
-                f"{self._phi.shape[1]} features; standard errors need a square matrix "
-                f"of that size, at most {MAX_ITEMS}. Use a bootstrap."
-            )
         if self._border is not None:
             border = self._weight * self._border[1], self._weight * self._border[2]
         return VoteCurvature(
@@ -214,7 +224,7 @@ class RankingInference:
             size,
             self._extra,
             border,
-            self._phi,
+            None if self._span is None else self._span.values,
             size <= _SMALL,
         )
 
@@ -255,12 +265,12 @@ class RankingInference:
 
     @property
     def undetermined(self) -> NDArray[np.bool_]:
-        """Items whose place among the others is open, (n_items,)."""
+        """Items whose scores have no standard error, (n_items,)."""
         return self._known.undetermined
 
     @property
     def message(self) -> str:
-        """About items whose place is open."""
+        """Which items have no standard error, and why."""
         return self._known.message(self.items)
 
     # -- contrasts ---------------------------------------------------------------------
@@ -303,26 +313,38 @@ class RankingInference:
         value[groups[first] != groups[second]] = np.nan
         known = np.flatnonzero(labels[first] == labels[second])
         error, df = np.full(len(first), np.nan), np.full(len(first), np.nan)
-        step = max(1, _BLOCK // max(self._system.n_inner, 1))
+        width = self._system.n_inner
+        if self._span is not None:
+            width = self._problem.n_features
+        step = max(1, _BLOCK // max(width, 1))
         for start in range(0, len(known), step):
             some = known[start : start + step]
-            if self._phi is None:
+            if self._span is None:
                 items = np.zeros((self._problem.n_items, len(some)))
                 items[first[some], np.arange(len(some))] = 1.0
                 items[second[some], np.arange(len(some))] = -1.0
-            else:
-                items = (self._phi[first[some]] - self._phi[second[some]]).T
+            else:  # exactly 0 for items with the same features
+                rows = self._rows_of(first[some]) - self._rows_of(second[some])
+                items = self._span.contrasts(rows.T)
             side = np.zeros((self._system.n_side, len(some)))
             error[some], df[some] = self._contrasts(items, side)
         return value, error, df
 
+    def _rows_of(self, codes):
+        features: Any = self._problem.features
+        rows = features[codes]
+        rows = rows.toarray() if sparse.issparse(rows) else rows
+        return np.asarray(rows, dtype=np.float64)
+
     def _score_contrasts(self, codes):
-        """Contrasts of gauge-fixed scores (columns)."""
-        if self._phi is not None:
-            return self._phi[codes].T
-        groups = self._known.groups
+        """Contrasts of scores with the mean of those that are known (columns)."""
+        known, groups = ~self._known.undetermined, self._known.groups
+        if self._span is not None:
+            values = self._span.values
+            return (values[codes] - values[known].mean(axis=0)).T
         own = groups[codes]
-        items = np.where(groups[:, None] == own, -1 / np.bincount(groups)[own], 0.0)
+        size = np.bincount(groups[known], minlength=groups.max() + 1)[own]
+        items = np.where(known[:, None] & (groups[:, None] == own), -1 / size, 0.0)
         items[codes, np.arange(len(codes))] += 1.0
         return items
 
@@ -331,8 +353,8 @@ class RankingInference:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Standard errors of gauge-fixed scores, and degrees of freedom.
 
-        Scores are compared with the average of their component (with features, of all
-        items): these are not errors of differences.
+        Scores relative to the mean of the items whose differences are known (see Notes
+        of the class): these are not errors of differences.
 
         Parameters
         ----------
@@ -342,7 +364,7 @@ class RankingInference:
         Returns
         -------
         error, df : ndarray
-            NaN if some differences within the component have no standard error.
+            NaN for `undetermined` items.
 
         Raises
         ------
@@ -356,7 +378,7 @@ class RankingInference:
             return self._all_score_errors
         codes = np.asarray(codes, dtype=np.intp)
         error, df = np.full(len(codes), np.nan), np.full(len(codes), np.nan)
-        known = np.flatnonzero(self._known.whole[codes])
+        known = np.flatnonzero(~self._known.undetermined[codes])
         step = max(1, _BLOCK // m)
         for start in range(0, len(known), step):
             some = known[start : start + step]
@@ -370,23 +392,35 @@ class RankingInference:
         errors = np.sqrt(np.maximum(np.diagonal(self.cov), 0.0))
         total, square = self._share_moments
         df = self._degrees(total, np.diagonal(square))
-        return errors, np.where(self._known.whole, df, np.nan)
+        return errors, np.where(self._known.undetermined, np.nan, df)
 
     def coef_errors(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Standard errors of the coefficients of features, and degrees of freedom.
+
+        NaN for features that others (and a constant) explain.
 
         Raises
         ------
         ValueError
             If there are no features.
         """
-        if self._phi is None:
+        if self._span is None:
             raise ValueError(
                 "there are no features, so that the coefficients are the scores: use "
                 "score_errors() or differences(pairs)."
             )
-        d = self._phi.shape[1]
-        return self._contrasts(np.eye(d), np.zeros((self._system.n_side, d)))
+        d = self._problem.n_features - self.n_extra
+        error, df = np.full(d, np.nan), np.full(d, np.nan)
+        step = max(1, _BLOCK // d)
+        for start in range(0, d, step):
+            some = np.arange(start, min(start + step, d))
+            axes = np.zeros((d, len(some)))
+            axes[some, np.arange(len(some))] = 1.0
+            determined = self._span.determined(axes)
+            some, axes = some[determined], axes[:, determined]
+            side = np.zeros((self._system.n_side, len(some)))
+            error[some], df[some] = self._contrasts(self._span.contrasts(axes), side)
+        return error, df
 
     def extra_errors(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Standard errors of the coefficients of `extra`, and degrees of freedom."""
@@ -413,33 +447,41 @@ class RankingInference:
 
     @cached_property
     def _free_cov(self):
-        """Covariance of scores up to a constant in each part, without the factor."""
+        """Covariance of scores relative to their label's mean, without the factor."""
         m = self._problem.n_items
         if m > MAX_ITEMS:
             raise too_wide("the covariance of", m)
-        return self._votes.covariance(*self._system.inverse_columns())
+        cov = self._votes.covariance(*self._system.inverse_columns())
+        return self._relative(self._relative(cov).T)
+
+    def _relative(self, columns):
+        """Columns of items minus their means over items whose differences are known.
+
+        What leaves other differences open may be large, and is none of their business.
+        """
+        labels = self._known.labels
+        share = 1 / np.bincount(labels)[labels]
+        mean = sparse.csr_array((share, (np.arange(len(labels)), labels)))
+        return columns - (columns @ mean)[:, labels]
 
     @cached_property
     def cov(self) -> NDArray[np.float64]:
         """Covariance of the gauge-fixed scores, (n_items, n_items).
 
-        NaN across components (unless scores are linear in features), and in components
-        in which some differences have no standard error.
+        Scores relative to the mean of the items whose differences are known: within a
+        component (with features, among all items) the largest set of them, see Notes of
+        the class. NaN in rows and columns of `undetermined` items, and across
+        components (unless scores are linear in features). ``cov[i, i] + cov[j, j] - 2
+        cov[i, j]`` is the squared standard error of a difference.
 
         Raises
         ------
         TooWide
             If there are more than 4096 items.
         """
-        known, cov = self._known, self.factor * self._free_cov
-        groups = known.groups
-        for label in range(groups.max() + 1):
-            some = np.flatnonzero(groups == label)
-            block = cov[np.ix_(some, some)]
-            block -= block.mean(axis=0)
-            block -= block.mean(axis=1, keepdims=True)
-            cov[some] = np.nan
-            cov[np.ix_(some, some)] = block if known.whole[some[0]] else np.nan
+        cov = self.factor * self._free_cov
+        groups = np.where(self._known.undetermined, -1, self._known.groups)
+        cov[(groups < 0) | (groups != groups[:, None])] = np.nan
         return cov
 
     def _draws(self, n_draws, random_state):
@@ -449,7 +491,8 @@ class RankingInference:
 
     @cached_property
     def _share_moments(self):
-        return self._votes.products(*self._system.inverse_columns())
+        columns = self._system.inverse_columns()
+        return self._votes.products(*map(self._relative, columns))
 
     def _pair_degrees(self, rows, columns):
         """Degrees of freedom of differences, if votes about both items do not matter.

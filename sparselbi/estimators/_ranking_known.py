@@ -51,8 +51,9 @@ class KnownDifferences:
         Items that are ranked together.
     labels : ndarray of int of shape (n_items,)
         Within them, differences have standard errors; a partition of `groups`.
-    whole : ndarray of bool of shape (n_items,)
-        Items in groups within which all differences have one.
+    undetermined : ndarray of bool of shape (n_items,)
+        Items outside of the largest label of their group (the first, if several are);
+        all items of a group without any difference that has a standard error.
     """
 
     def __init__(self, problem, system, used, psi, curvature, mixed, extra, codes):
@@ -80,29 +81,28 @@ class KnownDifferences:
         return level_sets(labels, places)
 
     @cached_property
-    def whole(self) -> NDArray[np.bool_]:
-        """Items in groups within which all differences have errors, (n_items,)."""
-        first = np.unique(self.labels, return_index=True)[1]
-        return (np.bincount(self.groups[first]) == 1)[self.groups]
-
-    @cached_property
     def undetermined(self) -> NDArray[np.bool_]:
         """Items whose differences with most others have no error, (n_items,)."""
         return self._outside(self.labels)
 
+    @cached_property
+    def _home(self):
+        """An item of the largest label of the group of each item, (n_items,)."""
+        size = np.bincount(self.labels)[self.labels]
+        order = np.lexsort((-size, self.groups))  # the first item, if several
+        first = np.unique(self.groups[order], return_index=True)[1]
+        return order[first][self.groups]
+
     def _outside(self, labels):
-        """Items that are not in the largest label of their group."""
-        groups, size = self.groups, np.bincount(labels)
-        largest = np.zeros(groups.max() + 1, dtype=np.intp)
-        np.maximum.at(largest, groups, size[labels])
-        home = np.full(len(largest), len(size))  # the first one, if several are
-        best = size[labels] == largest[groups]
-        np.minimum.at(home, groups[best], labels[best])
-        return labels != home[groups]
+        """Items of other labels than home, or of no others if their group has some."""
+        alone = np.bincount(labels)[labels] == 1
+        alone &= np.bincount(self.groups)[self.groups] > 1
+        return alone | (labels != labels[self._home])
 
     def determined(self, items: Any, side: Any) -> NDArray[np.bool_]:
         """Whether contrasts (columns) have errors, apart from `labels`."""
-        single = free_of(np.vstack([items, side]), self._single)
+        rotated = 0 if self._system.features is None else self._system.n_inner
+        single = free_of(np.vstack([items, side]), self._single, rotated)
         return single & self._system.determined(items, side)
 
     def message(self, items: NDArray[Any]) -> str:
@@ -111,8 +111,9 @@ class KnownDifferences:
         parts = (
             (
                 open_items,
-                "is open: all votes that connect them are shifted, or further columns "
-                "explain the difference. Choose a larger threshold, or drop columns",
+                "is open: all votes that would settle it are shifted, or further "
+                "columns explain the difference. Choose a larger threshold, collect "
+                "more votes, or drop columns",
             ),
             (
                 self.undetermined & ~open_items,
@@ -128,7 +129,10 @@ class KnownDifferences:
         ]
         if not text:
             return ""
-        text.append("Differences with these items have no standard error.")
+        text.append(
+            "These items, and differences with them, have no standard error; scores of "
+            "the others are compared with the mean of the others."
+        )
         return " ".join(text)
 
     @cached_property
@@ -184,7 +188,10 @@ class KnownDifferences:
         own = np.ones(system.n_inner) if phi is None else np.abs(phi).max(axis=0)
         out = np.vstack(system.solve_inner(items, side))
         size = np.abs(out) * np.concatenate([own, size])[:, None]
-        out[size <= _ROUNDED * size.max(axis=0)] = 0.0
+        nothing = size <= _ROUNDED * size.max(axis=0)
+        if phi is not None:  # no feature has a meaning of its own
+            nothing[: system.n_inner] = nothing[: system.n_inner].all(axis=0)
+        out[nothing] = 0.0
         return out
 
 

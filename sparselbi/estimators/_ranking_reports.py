@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import warnings
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -21,6 +23,20 @@ _DRAWN_KNOTS = 30
 class RankingReports:
     """Methods of `PairwiseRanker` that look at a fit and change nothing."""
 
+    votes_: Any
+    items_: Any
+    ranking_: Any
+    components_: Any
+    coef_: Any
+    position_bias_: Any
+    path_: Any
+    vote_order_: Any
+    outlier_votes_: Any
+    _asked: Any
+    _features: Any
+    _found: Any
+    _question: Any
+
     def score_differences(self, pairs=None, level=0.95):
         """Return confidence intervals of differences of scores.
 
@@ -35,7 +51,7 @@ class RankingReports:
         -------
         DataFrame
             ``first``, ``second``, ``difference``, ``standard_error``, ``low``,
-            ``high``; NaN across components.
+            ``high``; NaN across components, and where votes show no error.
 
         Raises
         ------
@@ -79,7 +95,10 @@ class RankingReports:
         -------
         DataFrame
             In the order of `ranking_`: ``item``, ``component``, ``rank``, ``score``,
-            ``standard_error``, ``low``, ``high``.
+            ``standard_error``, ``low``, ``high``. Errors are those of scores relative
+            to the mean of the items of the component whose differences are known, NaN
+            for others (items that one vote alone connects, for example), which a
+            warning names.
 
         Raises
         ------
@@ -106,7 +125,10 @@ class RankingReports:
         Returns
         -------
         DataFrame
-            One line for each: ``coef``, ``standard_error``, ``low``, ``high``.
+            One line for each: ``coef``, ``standard_error``, ``low``, ``high``. Those of
+            the bias of each worker take the votes of a worker as independent. NaN for
+            features that others (and a constant) explain; differences of scores are
+            determined all the same.
 
         Raises
         ------
@@ -122,7 +144,13 @@ class RankingReports:
                 "there are neither features nor position biases; intervals of scores "
                 "are those of score_intervals and score_differences."
             )
-        found = [inference.extra_errors()] if problem.n_extra else []
+        found = []
+        if problem.n_extra:
+            by_vote = inference
+            if isinstance(self.position_bias_, pd.Series):
+                # The votes of one worker do not tell how much they vary together.
+                by_vote = self._new_inference(None)
+            found = [by_vote.extra_errors()]
         if self.coef_ is not None:
             found.insert(0, inference.coef_errors())
         error, df = np.concatenate(found, axis=1)
@@ -195,14 +223,14 @@ class RankingReports:
         votes = self.votes_
         table = None
         if self._features is not None:
-            table = self._features.rows(votes.items)
+            table = self._features.only(votes.items)
         # Without what has been fitted, which other processes cannot take over.
         refit = functools.partial(
             _refit, clone(self._asked), votes, table, self.components_
         )
-        weight = None
-        if votes.worker_codes is None:  # votes are drawn, as often as they count
-            weight = np.ones(votes.n_votes) if votes.weight is None else votes.weight
+        weight = votes.weight
+        if weight is None and votes.worker_codes is None:
+            weight = np.ones(votes.n_votes)
         return worker_bootstrap(
             refit,
             votes.worker_codes,
@@ -242,15 +270,22 @@ class RankingReports:
                     "another one would differ; fit without worker if these votes are "
                     "independent of each other."
                 )
-            self._inference = RankingInference(
-                question.problem,
-                found.coef,
-                *found.pieces,
-                clusters=clusters,
-                border=found.border,
-                items=self.items_,
-            )
+            self._inference = self._new_inference(clusters)
+            if self._inference.message:
+                warnings.warn(self._inference.message, UserWarning, stacklevel=3)
         return self._inference
+
+    def _new_inference(self, clusters):
+        found = self._found
+        return RankingInference(
+            self._question().problem,
+            found.coef,
+            psi=found.pieces[0],
+            curvature=found.pieces[1],
+            clusters=clusters,
+            border=found.border,
+            items=self.items_,
+        )
 
     @property
     def leverage_(self):

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from ..comparison_problem import ComparisonProblem
 
+# Residuals within this share of a threshold are at it.
+_ROUNDING = 1e-9
+
 
 def linear_scores(
     problem: ComparisonProblem, coef: NDArray[np.float64], threshold: float
@@ -34,7 +37,9 @@ def linear_scores(
     """
     residual = problem.residuals(coef)
     limit = row_limits(threshold, problem.row_factor)
-    return np.clip(residual, -limit, limit), (np.abs(residual) <= limit).astype(float)
+    # A vote at its event is not shifted yet; points of exact paths often are events.
+    within = np.abs(residual) <= limit * (1 + _ROUNDING)
+    return np.clip(residual, -limit, limit), within.astype(float)
 
 
 def logistic_scores(

@@ -17,13 +17,15 @@ from ._ranking_inference import linear_scores, logistic_scores
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from ..selection.base import Selection, Selector
+    from ..selection.base import Selection
     from ..vote_path import VotePath
     from ._vote_question import VoteQuestion
 
 ESTIMATES = ("path", "refit", "mixture")
 # Ties hide flips: of those that "auto" adds on a path, the mixture gets this share.
 _MIXTURE_RIDGE = 0.2
+# A flip rate of 0 is as good as known if larger ones are rejected.
+_NO_FLIPS = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +59,7 @@ class VoteEstimate:
 
 
 def choose_point(
-    rule: Selector, path: VotePath, question: VoteQuestion
+    rule: Any, path: Any, question: VoteQuestion
 ) -> tuple[VotePath, Selection]:
     """Choose a point of a path; of a "hard" one, it becomes a knot of its own."""
     problem = question.problem
@@ -96,10 +98,13 @@ def estimate_scores(
     if kind == "mixture":
         share = _MIXTURE_RIDGE if ridge == "auto" else 1.0
         found = flip_mixture(problem, ridge=share * path.ridge)
+        if doubts := _doubts(found):
+            why = f"{doubts} There are no intervals; bootstrap() repeats the fit."
+            return VoteEstimate(
+                found.coef, None, None, why, mixture=found, caution=doubts
+            )
         pieces = found.psi, found.curvature
-        return VoteEstimate(
-            found.coef, pieces, found.border, mixture=found, caution=_doubts(found)
-        )
+        return VoteEstimate(found.coef, pieces, found.border, mixture=found)
     if kind == "refit":
         coef = _without_distrusted(problem, path, knot)
         why = (
@@ -135,7 +140,7 @@ def _doubts(found):
     if found.status != "converged":
         return (
             "estimate='mixture' did not settle: there are many ways to explain these "
-            "votes by flips. Use a larger ridge, or estimate='path'."
+            "votes by flips. Use estimate='path', or a larger ridge."
         )
     if not found.identified:
         return (
@@ -143,11 +148,11 @@ def _doubts(found):
             f"({found.reason}), and neither is the size of score differences; their "
             "order is safer with estimate='path'."
         )
-    if found.rate == 0:
+    if found.rate == 0 and found.interval[1] > _NO_FLIPS:
         return (
-            "estimate='mixture': the flip rate is estimated as 0, with values up to "
-            f"{found.interval[1]:.3f} not rejected. Intervals take 0 as known, and are "
-            "too short if votes are flipped all the same."
+            "estimate='mixture': the flip rate is estimated as 0, the least there is, "
+            f"with rates up to {found.interval[1]:.3f} not rejected: score differences "
+            "may be larger than they look."
         )
     return ""
 

@@ -10,13 +10,14 @@ from scipy import sparse, special
 
 from .._path_checks import check_choice
 from ..comparison_problem import ComparisonProblem
-from ..win_proportions import TRANSFORMS, flow_to_probability, win_proportions
+from ..win_proportions import TRANSFORMS, flow_to_probability
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..vote_path import VotePath
     from ..votes import VoteTable
+    from ._item_features import ItemFeatures
 
 # Columns of position biases that one dense matrix has room for.
 _MAX_BIASES = 5000
@@ -54,7 +55,7 @@ class VoteQuestion:
     def pose(
         cls,
         votes: VoteTable,
-        features: NDArray[Any] | None,
+        features: ItemFeatures | None,
         position_bias: Any,
         transform: str | None,
     ) -> VoteQuestion:
@@ -73,7 +74,7 @@ class VoteQuestion:
             votes.y,
             votes.n_items,
             sample_weight=votes.weight,
-            features=features,
+            **_columns(features),
             extra=extra,
             extra_names=names,
         )
@@ -94,18 +95,25 @@ class VoteQuestion:
                 f"{transform!r}: proportions of wins forget who was shown first. Use "
                 "transform=None."
             )
-        found = win_proportions(votes.pairs, votes.y, votes.weight)
+        found = votes.win_proportions()
         flow, count = found.flows(transform)
         # A pair is one observation, whose precision is the number of its votes.
         weight = count / count.mean()
-        problem = ComparisonProblem(
-            found.pairs,
-            flow,
-            votes.n_items,
-            sample_weight=weight,
-            features=features,
-            row_factor=1 / np.sqrt(weight),
-        )
+        try:
+            problem = ComparisonProblem(
+                found.pairs,
+                flow,
+                votes.n_items,
+                sample_weight=weight,
+                **_columns(features),
+                row_factor=1 / np.sqrt(weight),
+            )
+        except ValueError as error:
+            raise ValueError(
+                f"transform={transform!r} makes one value for each pair of items, and "
+                f"these are the votes here: {error}"
+            ) from error
+        problem.of_pairs = True
         first, second = votes.pairs.T
         n = np.int64(votes.n_items)
         keys = found.pairs[:, 0] * n + found.pairs[:, 1]
@@ -161,6 +169,12 @@ class VoteQuestion:
         with np.errstate(divide="ignore", invalid="ignore"):
             z = margin / scale
         return np.where(margin == 0, 0.5, special.ndtr(z))
+
+
+def _columns(features):
+    if features is None:
+        return {}
+    return {"features": features.values, "feature_names": features.names}
 
 
 def _check_positions(votes, problem, position_bias):

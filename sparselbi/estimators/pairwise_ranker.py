@@ -103,9 +103,11 @@ class PairwiseRanker(RankingReports, BaseEstimator):
         Connected component of each item.
     n_components_ : int
     score_cov_ : ndarray of shape (n_items, n_items) or None
-        Covariance of the scores; variances of differences follow from it. Clustered by
-        worker if there are any, by pair with a transform. None if there is none, see
-        `score_differences`.
+        Covariance of the scores, relative to the mean of the items whose differences
+        are known: the largest such set of each component, usually all of it. NaN for
+        other items, such as those that one vote alone connects, and across components.
+        Variances of differences follow from it. Clustered by worker if there are any,
+        by pair with a transform. None if there is none, see `score_differences`.
     leverage_ : ndarray of shape (n_votes,)
         Share of a vote in its own fit by least squares, 1 if nothing else determines
         it; estimated for large graphs. Of pairs, with a transform.
@@ -277,7 +279,8 @@ class PairwiseRanker(RankingReports, BaseEstimator):
         self._check_parameters()
         features = None if item_features is None else ItemFeatures(item_features)
         items = None if features is None else features.items
-        votes = read_votes(pairs, y, worker, sample_weight, items)
+        name = "items" if features is None else "item_features"
+        votes = read_votes(pairs, y, worker, sample_weight, items, items_name=name)
         return votes, features, self._resolved_model(votes)
 
     def _check_parameters(self):
@@ -335,7 +338,7 @@ class PairwiseRanker(RankingReports, BaseEstimator):
         )
 
     def _pose(self, votes, features):
-        table = None if features is None else features.rows(votes.items)
+        table = None if features is None else features.only(votes.items)
         return VoteQuestion.pose(votes, table, self.position_bias, self.transform)
 
     def _trace(self, question, model):

@@ -25,10 +25,14 @@ SAME = 1e-9
 
 
 class Choice:
-    """What a rule has found out so far, and the selection that it becomes."""
+    """What a rule has found out so far, and the selection that it becomes.
 
-    def __init__(self, path: ShiftPath, rule: str):
+    Given the problem, rows of weight 0 are not among the ``n_shifted`` rows.
+    """
+
+    def __init__(self, path: ShiftPath, rule: str, problem: ShiftProblem | None = None):
         self.path, self.rule = path, rule
+        self._used = used_rows(path, problem)
         self.scores = np.full(len(path), np.nan)
         self.quantities: dict[str, Any] = {}
         self.notes: list[str] = []
@@ -106,7 +110,7 @@ class Choice:
         return self._done(float(threshold), index, False)
 
     def _done(self, knot, index, fallback):
-        n_shifted = int(np.count_nonzero(self.path.outliers(knot)))
+        n_shifted = int(np.count_nonzero(self.path.outliers(knot) & self._used))
         return Selection(
             rule=self.rule,
             knot=knot,
@@ -141,6 +145,32 @@ def deviances(path: ShiftPath) -> NDArray[np.float64]:
     """Sums of squares that coefficients and shifts leave at the knots."""
     assert path.deviance is not None
     return path.deviance
+
+
+def used_rows(path: ShiftPath, problem: ShiftProblem | None) -> NDArray[np.bool_]:
+    """Rows of positive weight, (n_rows,); without a problem all of them."""
+    if problem is None or problem.sample_weight is None:
+        return np.ones(path.n_rows, dtype=bool)
+    return np.asarray(problem.sample_weight > 0)
+
+
+def own_knots(path: ShiftPath, problem: ShiftProblem | None) -> NDArray[np.bool_]:
+    """Knots that a path would have without rows of weight 0, (n_knots,).
+
+    Exact paths have knots at their events, too. The last knot always counts.
+    """
+    own = np.ones(len(path), dtype=bool)
+    used = used_rows(path, problem)
+    if path.method not in ("l1", "iss") or used.all():
+        return own
+    # Events at each knot, up to rounding, and those of rows that are used.
+    clock, at = path._clock, path._direction * path.row_events["at"]
+    width = EQUAL * np.abs(clock)
+    first = np.searchsorted(at, clock - width, side="left")
+    end = np.searchsorted(at, clock + width, side="right")
+    count = np.append(0, np.cumsum(used[path.row_events["row"]]))
+    own[:-1] = ((first == end) | (count[end] > count[first]))[:-1]
+    return own
 
 
 def needed(problem: ShiftProblem | None, rule: object) -> ShiftProblem:

@@ -58,6 +58,8 @@ class VoteChoice(Choice):
 class Stretches:
     """Parts of a path along which the same votes are shifted, in path order.
 
+    Votes of weight 0 are not looked at: they begin no new part.
+
     Attributes
     ----------
     points : ndarray of shape (n_stretches,)
@@ -68,8 +70,9 @@ class Stretches:
 
     def __init__(self, path: Any, weight: NDArray[np.float64]):
         events = path.row_events
+        events = events[weight[events["row"]] > 0]
         start, end = _clock(path, path.knots[[0, -1]])
-        at = np.maximum(_clock(path, events["at"]), start)  # votes of weight 0: before
+        at = np.maximum(_clock(path, events["at"]), start)  # rounding
         change = np.where(events["enters"], 1.0, -1.0) * weight[events["row"]]
         constant = path.interpolation == "constant"
         if constant:  # what happens at the start is there from the start

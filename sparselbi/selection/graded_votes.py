@@ -175,16 +175,17 @@ def refusal(what: str) -> str:
 
 def check_graded(path: Any, problem: Any, what: str) -> None:
     logistic = getattr(path, "model", "linear") == "logistic"
-    if logistic or (problem is not None and is_one_side(problem.y)):
+    votes = problem is not None and not problem.of_pairs
+    if logistic or (votes and is_one_side(problem.y)):
         raise ValueError(refusal(what))
 
 
 def _unless_exact(selection: Selection, path: Any, problem: Any) -> Selection:
     """The selection, unless votes on a coarse scale pretend to have no noise."""
     found = selection.quantities
-    if problem is None or not found["n_shifted"]:
+    if problem is None or problem.of_pairs or not found["n_shifted"]:
         return selection
-    grades = np.unique(problem.y)
+    grades = np.unique(np.concatenate([problem.y, -problem.y]))  # of swapped pairs, too
     # Rounding to grades alone leaves a larger scale.
     if len(grades) > _COARSE or found["scale"] >= np.diff(grades).min() / math.sqrt(12):
         return selection

@@ -26,8 +26,10 @@ from ._outlier_choice import (
     is_real,
     n_outputs,
     needed,
+    own_knots,
     residual_df,
     sizes,
+    used_rows,
 )
 
 if TYPE_CHECKING:
@@ -119,7 +121,7 @@ class ScaleCut:
             If the problem is needed and not given, or is another one.
         """
         check(path, problem)
-        choice = Choice(path, f"cut at {self.cut:g} scales ({self.scale!r})")
+        choice = Choice(path, f"cut at {self.cut:g} scales ({self.scale!r})", problem)
         radius = radial_cut(self.cut, n_outputs(path))
         choice.add(cut=float(self.cut), cut_per_scale=radius)
         if path.classes is not None:
@@ -168,21 +170,22 @@ class ScaleCut:
         """Where ``threshold = cut * scale`` of the fit there, by halving."""
         scale_of = _scale_along(self, path, problem, radius)
         rule = f"{self._words()} at the chosen threshold"
-        low, high = 0, len(path.knots) - 1  # of the knots
-        scale = scale_of(float(path.knots[0]))
-        if path.knots[0] <= radius * scale:
+        knots = path.knots[own_knots(path, problem)]
+        low, high = 0, len(knots) - 1
+        scale = scale_of(float(knots[0]))
+        if knots[0] <= radius * scale:
             return choice.at_threshold(radius * scale, scale, rule)
-        scale = scale_of(float(path.knots[-1]))
-        if path.knots[-1] > radius * scale:
+        scale = scale_of(float(knots[-1]))
+        if knots[-1] > radius * scale:
             return choice.at_end(scale=scale, scale_rule=rule)
         while high - low > 1:
             middle = (low + high) // 2
-            knot = float(path.knots[middle])
+            knot = float(knots[middle])
             if knot <= radius * scale_of(knot):
                 high = middle
             else:
                 low = middle
-        above, below = float(path.knots[low]), float(path.knots[high])
+        above, below = float(knots[low]), float(knots[high])
         while above - below > _EQUAL * above:
             value = 0.5 * (above + below)
             if value <= radius * scale_of(value):
@@ -232,11 +235,12 @@ class ScaleCut:
 
         data = needed(problem, self)
         fits, last = fits_of(path, data), float(path.knots[-1])
+        used = used_rows(path, data)
 
         def look_closely(threshold):
             kept, _ = fits.fixed_point(max(threshold, last))
             scale = _scale_of(self.scale, fits.norms, ~kept, data, radius)
-            return kept.tobytes(), scale
+            return kept[used].tobytes(), scale
 
         return look_closely
 
@@ -262,9 +266,7 @@ class ScaleCut:
         """The first knot of an "iss" or "lbi" path that leaves nothing beyond."""
         problem = needed(problem, self)
         design = problem.design
-        used = np.isfinite(problem.row_factor)
-        if problem.sample_weight is not None:
-            used &= problem.sample_weight > 0
+        used = np.isfinite(problem.row_factor) & used_rows(path, problem)
         constant = scale = None
         rule = f"{self._words()} at the chosen t" if self.scale != "s" else ""
         if self.scale == "s":

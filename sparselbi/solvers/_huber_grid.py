@@ -109,7 +109,7 @@ def trace_huber_grid(
         max_shifted = design.total_weight / 2
     limit = np.inf if max_shifted is None else float(max_shifted)
     grid = _Grid(rows, fit, thresholds, n_knots, limit)
-    record = _Record(rows, grid.start, fit)
+    record = _Record(rows, grid.start, fit, grid.top)
     solver = HuberSolver(rows, tol)
 
     while not (perfect and thresholds is None):
@@ -207,8 +207,8 @@ class _Grid:
 class _Record:
     """Knots and events so far."""
 
-    def __init__(self, rows, start, fit):
-        self._rows = rows
+    def __init__(self, rows, start, fit, top):
+        self._rows, self._top = rows, top
         self.knots, self.point = [start], fit
         self._coords, self._rss = [fit.coords], [fit.rss]
         self.n_shifted, self._gap, self._n_sweeps = [0.0], [0.0], [rows.n_sweeps]
@@ -283,9 +283,10 @@ class _Record:
 
     def extrapolated(self, threshold):
         """Fit at a threshold on the polynomial through those of the last knots."""
+        count = min(len(self.knots) - (self.knots[0] > self._top), 3)
         self._guesses = [
             _extrapolated(threshold, self.knots[-m:], self._coords[-m:])
-            for m in range(2, 1 + min(len(self.knots), 3))
+            for m in range(2, 1 + count)
         ]
         if not self._guesses:
             return self._coords[-1]

@@ -54,10 +54,11 @@ def default_thresholds(
     start: RobustStart,
     n_knots: int = _N_KNOTS,
 ) -> NDArray[np.float64]:
-    """Thresholds from where nobody is shifted down to 0.7 scales of the start.
+    """Thresholds from where no row of the fit is shifted down to 0.7 scales.
 
-    Geometric between the largest residual and the last cut, with 3.5, 3.0, 2.5 and 2.0
-    times the scale exactly among them; for c responses, the lengths that normal vectors
+    The scale is that of the start, and rows of weight 0 do not count. Geometric between
+    the largest residual and the last cut, with 3.5, 3.0, 2.5 and 2.0 times the scale
+    exactly among them; for c responses, the lengths that normal vectors
     exceed as rarely (`radial_cut`). After an exact fit (scale 0): down to below the
     smallest residual off the hyperplane, and 0.
 
@@ -74,10 +75,13 @@ def default_thresholds(
     ndarray
         Decreasing, in units of y.
     """
-    first = _null_threshold(design, row_factor, start) * _ABOVE
+    used = np.ones(design.n_samples, dtype=bool)
+    if design.weight is not None:
+        used = design.weight > 0
+    first = _null_threshold(design, row_factor, start, used) * _ABOVE
     if start.exact_fit is not None:
-        off = (design.norms(start.coords) / row_factor)[~start.exact_fit]
-        off = off[off > 0]
+        off = design.norms(start.coords) / row_factor
+        off = off[(off > 0) & used & ~start.exact_fit]
         if not off.size:
             return np.array([first])
         grid = np.geomspace(first, off.min() / 2, max(n_knots - 1, 2))
@@ -213,11 +217,12 @@ def hard_fits(
     return kind(design, row_factor, start)
 
 
-def _null_threshold(design, row_factor, start):
-    """Where all rows are kept, at the robust fit and at least squares."""
+def _null_threshold(design, row_factor, start, rows=slice(None)):
+    """Where all rows (or some) are kept, at the robust fit and at least squares."""
     largest = 0.0
     for coords in (start.coords, design.least_squares()):
-        largest = max(largest, float((design.norms(coords) / row_factor).max()))
+        scaled = (design.norms(coords) / row_factor)[rows]
+        largest = max(largest, float(scaled.max()))
     return largest
 
 
@@ -234,14 +239,19 @@ class _Fits:
         self._design, self._factor, self._start = design, row_factor, start
         weight = design.weight
         self.weight = np.ones(design.n_samples) if weight is None else weight
+        self._used = self.weight > 0
         self.coords, self._start_norms = start.coords, design.norms(start.coords)
         self.norms = self._start_norms
         # Residuals of an exact fit are rounding, and so are others of this size.
-        on = start.exact_fit
-        self._floor = 0.0 if on is None else 4 * self._start_norms[on].max()
+        self._floor = 0.0
+        if start.exact_fit is not None:
+            self._floor = 4 * self._start_norms[start.exact_fit & self._used].max()
 
     def fixed_point(self, threshold):
-        """Fit at one threshold from the start; the rows kept, and how many fits."""
+        """Fit at one threshold from the start; the rows kept, and how many fits.
+
+        Rows of weight 0 are kept or not by their residuals in the last fit.
+        """
         bound = np.maximum(row_limits(threshold, self._factor), self._floor)
         self._reset()
         kept, last = self._start_norms <= bound, np.inf
@@ -250,7 +260,7 @@ class _Fits:
             self._refit(kept)
             n_fits += 1
             new = self.norms <= bound
-            if (new == kept).all():
+            if (new == kept)[self._used].all():
                 break
             # Ties up to rounding could go round in circles.
             cost = self.weight @ np.where(new, self.norms, bound) ** 2
@@ -258,7 +268,7 @@ class _Fits:
                 break
             kept, last = new, cost
         self._finish(kept)
-        return kept, n_fits
+        return np.where(self._used, kept, self.norms <= bound), n_fits
 
     def signs(self, rows):
         """Signs of the residuals of one response, else 0."""

@@ -209,7 +209,8 @@ class _Iteration:
         self.fitted = coords  # of least squares
         self.t0 = float(grid[0])
         self.still = _STILL / self.t0
-        self.still += float(np.linalg.norm(design.rounding)) / np.sqrt(n)
+        rounding = float(np.linalg.norm(design.rounding))
+        self.still += rounding / np.sqrt(design.total_weight)
         self.m = 0
         self.n_sweeps = 1
         self.coords, self.scores = coords, np.zeros((r, c))
@@ -298,6 +299,8 @@ class _Iteration:
         move -= self.shift
         move[self.fixed] = 0.0
         z = self.z + self.step * move
+        if self.w is not None:  # others than rows of the fit never stop a path
+            move = move[self.w > 0]
         return z, shrink(z, self.v, self.kappa_raw), row_norms(move).max(initial=0.0)
 
     def _advance_in_sweep(self):
@@ -307,7 +310,7 @@ class _Iteration:
         def work(rows, R, D):
             R = R - self.shift[rows]
             R[self.fixed[rows]] = 0.0
-            longest.append(row_norms(R).max())
+            longest.append((row_norms(R) * (self.all_w[rows] > 0)).max())
             z[rows] = self.z[rows] + self.step * R
             shift[rows] = shrink(z[rows], self.v[rows], self.kappa_raw)
             return shift[rows]
@@ -340,7 +343,7 @@ class _Iteration:
         length = self.design.norms(self.coords)
         self.n_sweeps += 1
         length[self.rows] = 0.0
-        length[np.isinf(self.all_v)] = 0.0
+        length[np.isinf(self.all_v) | (self.all_w == 0)] = 0.0
         return bool(length.max() <= self.still)
 
     # -- which rows are stepped ------------------------------------------------------

@@ -34,7 +34,7 @@ _LEVEL = 0.95
 _WIDEST, _FEW_VOTES = 0.25, 30.0
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FlipMixtureFit:
     """Scores and flip rate that make the votes most likely.
 
@@ -111,6 +111,14 @@ class FlipMixtureFit:
     decrement: float
     status: str
     message: str
+
+    def __repr__(self) -> str:
+        low, high = self.interval
+        known = "" if self.identified else ", not identified"
+        return (
+            f"FlipMixtureFit(rate {self.rate:.4f}, 95 % interval {low:.4f} to "
+            f"{high:.4f}{known}, status={self.status!r})"
+        )
 
     def chance(self, eta: ArrayLike) -> NDArray[np.float64]:
         """Probability that the first item is preferred, flips included."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -71,8 +72,9 @@ def trace_logistic_shift(
         is shifted, comes before them if they do not begin with it: maximum likelihood,
         at ``threshold_max = max_e |y01_e - p_e| / v_e``, y01 = (1 + y) / 2.
     n_knots : int, default=30
-        Of the default grid, which is equally spaced and ends where `max_shifted` votes
-        are shifted, which is found on the way.
+        Of the default grid, which is equally spaced from the largest residual of a vote
+        of positive weight to where `max_shifted` votes are shifted, which is found on
+        the way. Residuals of other votes beyond that are one knot more.
     max_shifted : float or None
         Sum of the weights of the shifted votes that no knot exceeds. Default: half of
         the total weight, if no `thresholds` are given.
@@ -125,12 +127,15 @@ def trace_logistic_shift(
     if given is None and max_shifted is None:
         max_shifted = design.total_weight / 2
     limit = np.inf if max_shifted is None else float(max_shifted)
-    zero = np.zeros((design.n_coords, 1))
-    record = _Record(
-        votes, solver.minimize(zero, np.inf), 0 if given is None else given[0]
-    )
+    null = solver.minimize(np.zeros((design.n_coords, 1)), np.inf)
+    record = _Record(votes, null, 0 if given is None else given[0])
+    top = record.top
     if given is not None and given[0] >= record.threshold_max:
         given = given[1:]
+    elif given is None and record.threshold_max > top > 0:
+        # Votes of weight 0 are beyond the others: these have their grid all the same.
+        record.add(dataclasses.replace(null, threshold=top, n_newton=0))
+        n_knots += 1
     status = "threshold_min" if given is None else "thresholds"
     while True:
         if given is not None:
@@ -139,7 +144,7 @@ def trace_logistic_shift(
             threshold, given = float(given[0]), given[1:]
         else:
             last, left = record.knots[-1], n_knots - len(record.knots)
-            floor = _FLOOR * record.knots[0]
+            floor = _FLOOR * top
             end = max(floor, votes.end(record.point.residual, limit))
             if left <= 0 or not end < last * (1 - 1e-9):
                 status = "max_outliers" if end > floor else status
@@ -211,7 +216,11 @@ class _Record:
         self._events: list = [
             (np.empty(0), np.empty(0, np.intp), np.empty(0, np.int8), np.empty(0, "?"))
         ]
-        self.threshold_max = _largest(votes, point)
+        scaled, weight = np.abs(point.residual) / votes.factor, votes.design.weight
+        # No vote is shifted above `threshold_max`, none of positive weight above `top`.
+        self.threshold_max = self.top = float(scaled.max())
+        if weight is not None:
+            self.top = float(scaled[weight > 0].max())
         self._append(max(start, self.threshold_max), point, 0.0)
         self._before = [np.minimum(part, 0.0) for part in self._excess()]
 
@@ -234,6 +243,8 @@ class _Record:
         """Fit that the polynomial through the last knots has at a threshold."""
         for count in range(min(_MEMORY, len(self.knots)), 1, -1):
             known = self.knots[-count:]
+            if known[0] > self.top:
+                continue
             factors = [
                 np.prod([(threshold - b) / (a - b) for b in known if b != a])
                 for a in known
@@ -293,11 +304,6 @@ class _Record:
         """By how much votes exceed their threshold, for each sign."""
         radius = self._votes.radius(self.knots[-1])
         return [sign * self.point.residual - radius for sign in (1, -1)]
-
-
-def _largest(votes, point):
-    """threshold_max: above it no vote is shifted."""
-    return float((np.abs(point.residual) / votes.factor).max())
 
 
 def _as_thresholds(thresholds):

@@ -211,9 +211,7 @@ def hard_path(
     return as_shift_path(problem, trace, "hard", info)
 
 
-def retrace_shift(
-    path: ShiftPath, problem: ShiftProblem, knots: ArrayLike
-) -> ShiftPath:
+def retrace_shift(path: ShiftPath, problem: Any, knots: ArrayLike) -> ShiftPath:
     """Trace another problem in the way in which a path was traced.
 
     Parameters

@@ -8,17 +8,16 @@ from hypothesis import strategies as st
 from scipy import sparse, special, stats
 from scipy.sparse import csgraph
 
-from sparselbi.datasets import remote
-from sparselbi.datasets.votes import (
-    GENERATORS,
-    GRAPHS,
+from sparselbi.datasets import (
     fetch_fgnet_votes,
     fetch_football,
     fetch_pc_iqa,
     fetch_pc_vqa,
     fetch_world_college,
     make_votes,
+    remote,
 )
+from sparselbi.datasets.votes import GENERATORS, GRAPHS
 from sparselbi.votes import read_votes
 
 COUNTS = {"n_one_sided": 3, "n_random": 2, "n_adversarial": 1}

@@ -1,13 +1,14 @@
 """`PairwiseRanker`: from votes to scores, distrusted votes and intervals."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import optimize, special, stats
+from scipy import optimize, sparse, special, stats
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
@@ -485,6 +486,63 @@ def test_errors_of_transformed_proportions_are_those_of_pairs():
     assert 0.9 < ratio < 1.1
 
 
+def test_unanimous_pairs_are_graded_for_a_transform():
+    votes = make_votes(n_items=6, n_votes=60, flip_rate=0.0, random_state=0)
+    ranker = PairwiseRanker(transform="uniform").fit(votes.pairs, votes.y)
+    assert set(np.unique(np.abs(ranker._question().problem.y))) == {1.0}
+    assert ranker.ranking_["item"].tolist() == np.argsort(-votes.scores).tolist()
+
+
+@pytest.mark.parametrize("selector", ["aic", "bic", "gap"])
+def test_points_at_events_do_not_depend_on_rounding(selector):
+    for seed in range(8):
+        votes = make_votes(5, 60, generator="graded", random_state=seed)
+        order = np.random.default_rng(seed).permutation(60)
+        one = PairwiseRanker(selector=selector).fit(votes.pairs, votes.y)
+        other = PairwiseRanker(selector=selector)
+        other.fit(votes.pairs[order], votes.y[order])
+        np.testing.assert_allclose(one.score_cov_, other.score_cov_, rtol=1e-6)
+
+
+def test_a_mixture_in_doubt_has_no_intervals():
+    found = 0
+    for seed in range(12):
+        votes = make_votes(
+            n_items=8,
+            n_votes=1500,
+            generator="bradley_terry",
+            spread=1.0,
+            random_state=seed,
+        )
+        ranker = PairwiseRanker(estimate="mixture", selector=1.0)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            ranker.fit(votes.pairs, votes.y)
+        zero = ranker.mixture_.rate == 0 and ranker.mixture_.interval[1] > 0.01
+        if zero or not ranker.mixture_.identified:
+            found += 1
+            assert any("mixture" in str(one.message) for one in caught)
+            assert ranker.score_cov_ is None
+            with pytest.raises(ValueError, match=r"bootstrap\(\)"):
+                ranker.score_differences()
+        else:
+            assert np.isfinite(ranker.score_cov_).all()
+    assert found > 0
+
+
+def test_sparse_and_single_precision_features(graded):
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((8, 3)).astype(np.float32)
+    features[rng.random((8, 3)) < 0.3] = 0
+    dense = PairwiseRanker(selector=3.0).fit(graded.pairs, graded.y, features)
+    table = sparse.csr_array(features)
+    other = PairwiseRanker(selector=3.0).fit(graded.pairs, graded.y, table)
+    np.testing.assert_allclose(other.coef_, dense.coef_, rtol=1e-5)
+    np.testing.assert_allclose(other.score_cov_, dense.score_cov_, rtol=1e-4)
+    margin = other.predict([[0, 1]], table)
+    np.testing.assert_allclose(margin, dense.predict([[0, 1]], features), rtol=1e-5)
+
+
 def test_workers_with_a_bias_of_their_own_do_not_hide_flips():
     votes = make_votes(
         n_items=10,
@@ -642,6 +700,13 @@ def test_votes_that_cannot_be_used(ordered):
             [1, 1, 1, -1],
             pd.DataFrame({"a": [1.0, 2.0, 3.0]}, index=[0, 1, 1]),
         )
+    table = pd.DataFrame([[1.0, 2.0]] * 3, columns=["a", "a"])
+    with pytest.raises(ValueError, match="same name"):
+        fit(TRIANGLE, [1, 1, 1, -1], table)
+    with pytest.raises(ValueError, match="complex"):
+        fit(TRIANGLE, [1, 1, 1, -1], [[1j], [2], [3]])
+    with pytest.raises(ValueError, match="missing to item_features"):
+        fit(TRIANGLE, [1, 1, 1, -1], [[1.0], [2.0]])
     with pytest.raises(ValueError, match="nan for item 1"):
         fit(TRIANGLE, [1, 1, 1, -1], [[1.0], [np.nan], [2.0]])
     ranker = PairwiseRanker().fit(ordered.pairs, ordered.y)

@@ -57,7 +57,15 @@ def columns(kind, workers):
     }[kind]
 
 
-def case(seed=0, model="linear", extra=None, weights=False, features=None, **options):
+def case(
+    seed=0,
+    model="linear",
+    extra=None,
+    weights=False,
+    features=None,
+    dense="auto",
+    **options,
+):
     """A problem with a fit: problem, coef, psi, curvature, workers."""
     pairs, y, workers = cast(seed, graded=model == "linear", **options)
     m = options.get("m", 7)
@@ -70,7 +78,7 @@ def case(seed=0, model="linear", extra=None, weights=False, features=None, **opt
         sample_weight=w,
         features=features,
         extra=columns(extra, workers),
-        dense=False if features is None else "auto",
+        dense=False if features is None else dense,
     )
     return (problem, *fitted(problem, model), workers)
 
@@ -135,6 +143,21 @@ def contrast_rows(problem, pairs, width):
         d = problem.features.shape[1]
         C[:, :d] = problem.features[pairs[:, 0]] - problem.features[pairs[:, 1]]
     return C
+
+
+def assert_relative_to(found, home, cov):
+    """Errors of scores are those of differences from the mean of these items."""
+    home, m = list(home), len(found.scores)
+    C = np.full((m, len(cov)), np.nan)
+    C[home] = 0.0
+    C[np.ix_(home, home)] = np.eye(len(home)) - 1 / len(home)
+    expected = C @ np.where(np.isnan(cov), 0.0, cov) @ C.T
+    size = np.nanmax(np.abs(expected))
+    np.testing.assert_allclose(found.cov, expected, rtol=1e-7, atol=1e-12 * size)
+    every, some = found.score_errors(), found.score_errors(np.arange(m))
+    np.testing.assert_allclose(every[0], np.sqrt(np.diagonal(found.cov)), rtol=1e-12)
+    np.testing.assert_allclose(every, some, rtol=1e-7)
+    np.testing.assert_array_equal(np.flatnonzero(~found.undetermined), home)
 
 
 def all_pairs(m):
@@ -594,9 +617,7 @@ def test_items_whose_votes_are_all_shifted():
     C = contrast_rows(problem, all_pairs(7), 8)
     expected = np.sqrt(np.einsum("ki,ij,kj->k", C, cov, C))
     np.testing.assert_allclose(found.differences(all_pairs(7))[1], expected, rtol=1e-8)
-    # Scores are compared with the average, of which item 7 is a part.
-    assert np.isnan(found.cov).all()
-    assert np.isnan(found.score_errors()[0]).all()
+    assert_relative_to(found, range(7), cov)
     frame = found.rank_intervals().set_index("item")
     assert frame.loc["h", ["low", "high"]].tolist() == [1, 8]
     before = frame.loc[list("abcdefg")]
@@ -614,8 +635,9 @@ def test_no_vote_within_its_limit(extra):
     assert np.isnan(found.differences(all_pairs(7))[1]).all()
     assert np.isnan(found.extra_errors()[0]).all()
     assert np.isnan(found.cov).all()
-    assert found.undetermined.sum() == 6
-    assert "6 item(s) (1, 2, 3, 4, 5, ...)" in found.message
+    assert found.undetermined.all()
+    assert "7 item(s) (0, 1, 2, 3, 4, ...) among the others is open" in found.message
+    assert "hangs on" not in found.message
     frame = found.rank_intervals()
     assert (frame["low"] == 1).all()
     assert (frame["high"] == 7).all()
@@ -691,8 +713,7 @@ def test_what_one_vote_alone_says_has_no_error(
         np.flatnonzero(found.undetermined), [] if known else 7
     )
     frame = found.rank_intervals(0.5, n_draws=100).set_index("item")
-    assert np.isnan(found.score_errors()[0]).all() != known
-    assert np.isnan(found.cov).all() != known
+    assert_relative_to(found, range(8 if known else 7), cov)
     if known:
         assert found.message == ""
         assert frame.loc["h", "high"] - frame.loc["h", "low"] < 7
@@ -708,7 +729,7 @@ def test_what_one_vote_alone_says_has_no_error(
 
 @given(
     seed=st.integers(0, 10_000),
-    kind=st.sampled_from([None, "bias", "workers", "features", "both"]),
+    kind=st.sampled_from([None, "bias", "workers", "features", "both", "collinear"]),
     bordered=st.booleans(),
 )
 @settings(max_examples=60, deadline=None)
@@ -727,8 +748,11 @@ def test_errors_are_known_unless_a_vote_of_leverage_one_matters(seed, kind, bord
         "both": np.ones((n, 1)),
     }.get(kind)
     features = None
-    if kind in ("features", "both"):  # of some, one item alone has a value
+    if kind in ("features", "both", "collinear"):  # of some, one item alone has a value
         features = np.round(rng.normal(size=(m, 3)) * [1, 0.6, 100])
+    if kind == "collinear":
+        more = features @ rng.integers(-1, 2, (3, 2)), np.full(m, 0.1)
+        features = np.column_stack([features, *more])[:, rng.permutation(6)]
     try:
         problem = ComparisonProblem(
             pairs,
@@ -765,12 +789,30 @@ def test_errors_are_known_unless_a_vote_of_leverage_one_matters(seed, kind, bord
     np.testing.assert_array_equal(
         ~np.isnan(found.differences(all_pairs(m))[1]), expected
     )
-    whole = [
-        all(e for e, pair in zip(expected, all_pairs(m), strict=True) if k in pair)
-        for k in range(m)
-    ]
+    same = np.eye(m, dtype=bool)
+    same[tuple(all_pairs(m).T)] = expected
+    same |= same.T
+    groups = problem.components if features is None else np.zeros(m, dtype=int)
+    home = np.zeros(m, dtype=bool)
+    for group in set(groups):
+        size = np.where(groups == group, same.sum(axis=0), 0)
+        if size.max() > 1 or (groups == group).sum() == 1:
+            home |= same[size.argmax()]
+    for errors in found.score_errors()[0], found.score_errors(range(m))[0]:
+        np.testing.assert_array_equal(~np.isnan(errors), home)
+    np.testing.assert_array_equal(found.undetermined, ~home)
+    assert (found.message == "") == home.all()
+    cov, (first, second) = found.cov, all_pairs(m).T
+    of_pairs = cov[first, first] + cov[second, second] - 2 * cov[first, second]
+    both = home[first] & home[second] & (groups[first] == groups[second])
+    np.testing.assert_array_equal(~np.isnan(of_pairs), both)
+    np.testing.assert_allclose(
+        np.sqrt(np.maximum(of_pairs, 0.0))[both],
+        found.differences(all_pairs(m))[1][both],
+        rtol=1e-6,
+        atol=1e-7 * np.sqrt(np.nanmax(cov, initial=0.0)),
+    )
     if features is not None:
-        assert np.isnan(found.score_errors()[0]).all() != all(whole)
         errors = found.coef_errors()[0]
         axes = np.eye(X.shape[1])[: len(errors)]
         known = [all(spans(rows, c) for rows in sets) for c in axes]
@@ -780,6 +822,289 @@ def test_errors_are_known_unless_a_vote_of_leverage_one_matters(seed, kind, bord
         axes = np.eye(X.shape[1])[-len(errors) :]
         known = [all(spans(rows, c) for rows in sets) for c in axes]
         np.testing.assert_array_equal(~np.isnan(errors), known)
+
+
+def collinear(kind):
+    """Features of 7 items that are not all needed."""
+    rng = np.random.default_rng(3)
+    F = rng.normal(size=(7, 3)) * [1, 0.1, 100]
+    return {
+        "eye": np.eye(7),
+        "twice": np.column_stack([F, F[:, 0]]),
+        "sum": np.column_stack([F[:, 1], F.sum(axis=1), F[:, ::2]]),
+        "constant": np.column_stack([np.full(7, 0.1), F]),
+        "sides": np.column_stack([np.arange(7) < 3, np.arange(7) >= 3, F[:, 0]]),
+        "wide": rng.normal(size=(7, 20)),
+        "single": np.column_stack([F, np.arange(7) == 5, F @ [2, 1, 0.1]]),
+    }[kind].astype(float)
+
+
+@pytest.mark.parametrize(
+    "kind", ["eye", "twice", "sum", "constant", "sides", "wide", "single"]
+)
+@pytest.mark.parametrize("extra", [None, "bias", "dependent"])
+@pytest.mark.parametrize("bordered", [False, True])
+@pytest.mark.parametrize("form", ["dense", "sparse", "float32"])
+def test_collinear_features(kind, extra, bordered, form):
+    """Only the scores count: by a pseudo-inverse, and by features that span them."""
+    F = collinear(kind)
+    if form == "float32":
+        F = F.astype(np.float32)
+    features = sparse.csr_array(F) if form == "sparse" else F
+    dense = False if form == "float32" else "auto"  # which knows the precision
+    problem, coef, psi, curvature, workers = case(
+        2, extra=extra, features=features, dense=dense
+    )
+    F = F.astype(float)
+    border = None
+    if bordered:
+        rng = np.random.default_rng(0)
+        border = tuple(rng.normal(size=(2, len(psi)))) + (np.full(len(psi), 2.0),)
+    found = RankingInference(problem, coef, psi, curvature, workers, border=border)
+    inner, n_extra = F - F.mean(axis=0), problem.n_extra
+    tolerance = 1e-5 if form == "float32" else 1e-10
+    size = np.linalg.norm(inner, axis=0)
+    size = np.where(size > 1e-12, size, 1.0)
+    U, S, _ = np.linalg.svd(inner / size)
+    U = U[:, : np.linalg.matrix_rank(inner / size, tolerance)]
+    plain = ComparisonProblem(
+        problem.pairs, problem.y, 7, features=U, extra=columns(extra, workers)
+    )
+    cov, rank, factor, _ = twin(plain, psi, curvature, workers, border)
+    assert found.rank == rank
+    np.testing.assert_allclose(found.factor, factor)
+    C = contrast_rows(plain, all_pairs(7), len(cov))
+    expected = np.sqrt(np.einsum("ki,ij,kj->k", C, cov, C))
+    close = {"rtol": 1e-4 if form == "float32" else 1e-7}
+    value, error, df = found.differences(all_pairs(7))
+    np.testing.assert_allclose(error, expected, **close)
+    same = RankingInference(
+        plain,
+        np.append(U.T @ problem.scores(coef), coef[len(coef) - n_extra :]),
+        psi,
+        curvature,
+        workers,
+        border=border,
+    )
+    other = same.differences(all_pairs(7))
+    size_of = np.ptp(found.scores)
+    np.testing.assert_allclose(value / size_of, other[0] / size_of, atol=close["rtol"])
+    np.testing.assert_allclose(df, other[2], **close)
+    np.testing.assert_allclose(found.cov, same.cov, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(found.score_errors(), same.score_errors(), **close)
+    np.testing.assert_allclose(found.extra_errors(), same.extra_errors(), **close)
+    assert found.message == ""
+    assert not found.undetermined.any()
+    # Coefficients: in the row space of the features, or without an error.
+    errors, df = found.coef_errors()
+    known = {
+        "twice": [0, 1, 1, 0],
+        "constant": [0, 1, 1, 1],
+        "sides": [0, 0, 1],
+        "single": [0, 0, 0, 1, 0],
+    }.get(kind, [0] * F.shape[1])
+    np.testing.assert_array_equal(~np.isnan(errors), known)
+    np.testing.assert_array_equal(np.isnan(df), np.isnan(errors))
+    some = np.flatnonzero(known)
+    C = (np.linalg.pinv(inner / size, rcond=tolerance) / size[:, None])[some] @ U
+    r = C.shape[1]
+    expected = np.sqrt(np.einsum("ki,ij,kj->k", C, cov[:r, :r], C))
+    np.testing.assert_allclose(errors[some], expected, **close)
+
+
+@given(seed=st.integers(0, 10_000))
+@settings(max_examples=20, deadline=None)
+def test_only_what_features_span_matters(seed):
+    """Nearly the same features, or powers: scores are determined all the same."""
+    rng = np.random.default_rng(seed)
+    F = rng.normal(size=(7, 3))
+    near = F[:, :1] + 10.0 ** -rng.uniform(1, 6) * F[:, 1:]
+    found = []
+    for features in (F, np.column_stack([F[:, 0], near]), F + 1e4):
+        problem, *_, workers = case(1, features=features, extra="bias")
+        psi, curvature = np.random.default_rng(seed).uniform(0.1, 1, (2, 150))
+        found.append(RankingInference(problem, np.zeros(4), psi, curvature, workers))
+    for other in found[1:]:
+        np.testing.assert_allclose(
+            other.differences(all_pairs(7))[1:],
+            found[0].differences(all_pairs(7))[1:],
+            rtol=1e-6,
+        )
+        assert not np.isnan(other.coef_errors()[0]).any()
+    last = found[2].coef_errors()
+    np.testing.assert_allclose(last, found[0].coef_errors(), rtol=1e-6)
+
+
+def test_indicators_of_items_are_scores():
+    problem, coef, psi, curvature, workers = case(3, extra="bias")
+    free = RankingInference(problem, coef, psi, curvature, workers)
+    items = ComparisonProblem(
+        problem.pairs, problem.y, 7, features=np.eye(7), extra=problem.extra
+    )
+    found = RankingInference(items, coef, psi, curvature, workers)
+    assert found.rank == free.rank
+    for one, other in (
+        (found.differences(all_pairs(7)), free.differences(all_pairs(7))),
+        (found.score_errors(), free.score_errors()),
+        (found.extra_errors(), free.extra_errors()),
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-9)
+    np.testing.assert_allclose(found.cov, free.cov, rtol=1e-9, atol=1e-14)
+    assert found.rank_intervals().equals(free.rank_intervals())
+
+
+def test_shifted_votes_among_collinear_features_leave_their_items_open():
+    problem, coef, psi, curvature, workers = case(1, features=np.eye(7))
+    curvature = np.where((problem.pairs == 4).any(axis=1), 0.0, curvature)
+    found = RankingInference(problem, coef, psi, curvature, workers)
+    cov = twin(problem, psi, curvature, workers)[0]
+    assert_relative_to(found, [0, 1, 2, 3, 5, 6], cov)
+    assert "1 item(s) (4) among the others is open" in found.message
+    expected = (all_pairs(7) == 4).any(axis=1)
+    np.testing.assert_array_equal(
+        np.isnan(found.differences(all_pairs(7))[1]), expected
+    )
+
+
+# -- pendant items ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("extra", [None, "bias", "dependent"])
+@pytest.mark.parametrize("features", [None, "features"])
+@pytest.mark.parametrize("bordered", [False, True])
+def test_a_pendant_item_leaves_errors_to_the_others(extra, features, bordered):
+    """By a pseudo-inverse: errors are of scores relative to the mean of the others."""
+    pairs, y, workers = cast(4)
+    m = 9
+    pairs = np.concatenate([pairs, [[7, 2], [7, 8]]])  # a chain
+    y, workers = np.append(y, [0.3, -0.2]), np.append(workers, [1, 2])
+    of_votes = columns(extra, workers)
+    phi = None
+    if features is not None:  # items 7 and 8 have features of their own
+        phi = np.zeros((m, 5))
+        phi[:7, :3] = np.random.default_rng(1).normal(size=(7, 3))
+        phi[7, 3] = phi[8, 4] = 1.0
+    problem = ComparisonProblem(pairs, y, m, extra=of_votes, features=phi, dense=False)
+    coef = problem.design.to_coefs(problem.design.least_squares())[0].ravel()
+    psi, curvature = linear_scores(problem, coef, np.inf)
+    border = None
+    if bordered:  # which the chain says nothing about
+        border = np.random.default_rng(0).normal(size=(2, len(y)))
+        border = np.vstack([border, np.full(len(y), 2.0)])
+        border[:, -2:] = 0.0
+    found = RankingInference(
+        problem, coef, psi, curvature, workers, border=border, items=list("abcdefghi")
+    )
+    cov = twin(problem, psi, curvature, workers, border)[0]
+    if phi is not None:
+        d, n = len(cov), phi.shape[1]
+        lift = np.zeros((m, d))
+        lift[:, :n] = phi
+        cov = lift @ cov @ lift.T
+    assert_relative_to(found, range(7), cov)
+    first, second = all_pairs(m).T
+    _, error, _ = found.differences(all_pairs(m))
+    expected = cov[first, first] + cov[second, second] - 2 * cov[first, second]
+    known = second < 7
+    np.testing.assert_array_equal(~np.isnan(error), known)
+    np.testing.assert_allclose(error[known], np.sqrt(expected[known]), rtol=1e-7)
+    assert found.message.startswith("the place of 2 item(s) (h, i) among the others ")
+    assert "hangs on" in found.message
+    # As if these items and votes had never been.
+    if phi is not None:
+        phi = phi[:7, :3]
+    some = slice(0, -2)
+    alone = RankingInference(
+        ComparisonProblem(
+            pairs[some],
+            y[some],
+            7,
+            extra=None if of_votes is None else of_votes[some],
+            features=phi,
+        ),
+        np.delete(coef, [3, 4] if phi is not None else [7, 8]),
+        psi[some],
+        curvature[some],
+        workers[some],
+        border=None if border is None else tuple(b[some] for b in border),
+    )
+    ratio = np.sqrt(found.factor / alone.factor)
+    error, df = found.score_errors()
+    expected, expected_df = alone.score_errors()
+    np.testing.assert_allclose(error[:7], ratio * expected, rtol=1e-7)
+    if not bordered:  # the border has the mean squares of all scores
+        np.testing.assert_allclose(df[:7], expected_df, rtol=1e-7)
+        ranks = found.rank_intervals(0.8).set_index("item").loc[list("abcdefg")]
+        before = alone.rank_intervals(0.8).set_index("item").loc[range(7)]
+        assert ((before["high"] - before["low"]) < 6).any()
+        # The correction differs by little, and the others may be anywhere.
+        np.testing.assert_array_equal(ranks["low"], before["low"])
+        np.testing.assert_array_equal(ranks["high"], before["high"] + 2)
+
+
+def test_a_pendant_item_of_little_curvature_leaves_ranks_to_the_others():
+    """Its share in errors relative to the mean of all items would be almost all."""
+    pairs, y, workers = cast(4)
+    pairs = np.concatenate([pairs, [[7, 2]]])
+    problem = ComparisonProblem(pairs, np.append(y, 1.0), 8)
+    coef, psi, curvature = np.zeros(8), np.append(y, 0.0), np.append(np.ones(150), 1e-6)
+    coef[:7] = np.linspace(-2, 2, 7)
+    coef[7] = 9.0
+    labels = np.append(workers, 1)
+    found = RankingInference(problem, coef, psi, curvature, labels)
+    alone = RankingInference(
+        ComparisonProblem(pairs[:-1], y, 7), coef[:7], y, np.ones(150), workers
+    )
+    np.testing.assert_allclose(
+        found.score_errors()[1][:7], alone.score_errors()[1], rtol=1e-6
+    )
+    ranks = found.rank_intervals().set_index("item").loc[range(7)]
+    before = alone.rank_intervals().set_index("item").loc[range(7)]
+    assert (before["high"] - before["low"] < 4).all()
+    np.testing.assert_array_equal(ranks["low"], before["low"])
+    np.testing.assert_array_equal(ranks["high"], before["high"] + 1)
+
+
+@pytest.mark.parametrize("sizes", [(4, 4), (3, 5), (5, 3)])
+def test_the_largest_part_of_a_component_has_errors(sizes):
+    """Two parts joined by one vote, and a component of its own."""
+    rng = np.random.default_rng(0)
+    m, a = sum(sizes), sizes[0]
+    inner = [p for p in all_pairs(m).tolist() if (p[0] < a) == (p[1] < a)]
+    pairs = np.array(inner * 4 + [[0, m - 1]] + [[m, m + 1]] * 5)
+    y = rng.normal(size=len(pairs))
+    problem = ComparisonProblem(pairs, y, m + 2)
+    coef = problem.design.to_coefs(problem.design.least_squares())[0].ravel()
+    psi, curvature = linear_scores(problem, coef, np.inf)
+    found = RankingInference(problem, coef, psi, curvature)
+    home = np.arange(m) < a if sizes[0] >= sizes[1] else np.arange(m) >= a
+    outside = np.flatnonzero(~home)
+    np.testing.assert_array_equal(np.flatnonzero(found.undetermined), outside)
+    names = ", ".join(map(str, outside))
+    assert f"{len(outside)} item(s) ({names}) among" in found.message
+    known = np.append(home, [True, True])
+    np.testing.assert_array_equal(~np.isnan(np.diagonal(found.cov)), known)
+    assert np.isnan(found.cov[:m, m:]).all()
+    # Differences within the other part have errors as well.
+    _, error, _ = found.differences(all_pairs(m))
+    first, second = all_pairs(m).T
+    np.testing.assert_array_equal(~np.isnan(error), home[first] == home[second])
+    both = home[first] & home[second]
+    cov, first, second = found.cov, first[both], second[both]
+    of_pairs = cov[first, first] + cov[second, second] - 2 * cov[first, second]
+    np.testing.assert_allclose(np.sqrt(of_pairs), error[both], rtol=1e-9)
+
+
+def test_items_that_one_vote_each_compares_have_no_errors():
+    pairs = np.array([[0, 1], [1, 2], [2, 3], [3, 0], [4, 5], [5, 6]])
+    problem = ComparisonProblem(pairs, np.array([1.0, 0.5, -1, -0.2, 1, 1]), 7)
+    coef = problem.design.to_coefs(problem.design.least_squares())[0].ravel()
+    psi, curvature = linear_scores(problem, coef, np.inf)
+    found = RankingInference(problem, coef, psi, curvature)
+    np.testing.assert_array_equal(np.flatnonzero(found.undetermined), [4, 5, 6])
+    np.testing.assert_array_equal(np.isnan(found.score_errors()[0]), found.undetermined)
+    np.testing.assert_array_equal(np.isnan(found.cov[0]), found.undetermined)
+    assert "3 item(s) (4, 5, 6) among" in found.message
 
 
 def test_a_saddle_point_has_no_standard_errors():

@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import optimize, sparse, special
+from scipy import optimize, special
 
 from sparselbi.comparison_problem import ComparisonProblem
 from sparselbi.selection.outliers import EntryGap, OutlierCriterion, ScaleCut
@@ -589,15 +589,15 @@ def test_sparse_features_without_a_dense_copy(model):
     problem = make()
     features = np.round(np.random.default_rng(0).normal(size=(N_ITEMS, 3)))
     paths, questions = [], []
-    for given in (features, sparse.csr_array(features)):
-        question = ComparisonProblem(problem.pairs, problem.y, N_ITEMS, features=given)
+    for values in (features, sp.csr_array(features)):
+        question = ComparisonProblem(problem.pairs, problem.y, N_ITEMS, features=values)
         path = vote_path(
             question, model=model, n_knots=5, ridge=0.1 if model == "logistic" else 0
         )
         paths.append(path)
         questions.append(question)
         assert path.verify(question)["gradient"].max() < 1e-5
-    assert sparse.issparse(paths[1].features)
+    assert sp.issparse(paths[1].features)
     scores = [path.scores_at(path.knots[-1]) for path in paths]
     np.testing.assert_allclose(scores[1], scores[0], atol=1e-8)
     refits = [path.refit(q) for path, q in zip(paths, questions, strict=True)]
