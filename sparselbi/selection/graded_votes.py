@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..scales import truncated_variance
-from ._outlier_choice import needed
+from ._outlier_choice import needed, own_knots
 from ._vote_points import VoteChoice, check_votes, is_one_side, weights_of
 from .base import Selection
 from .outliers import EntryGap, OutlierCriterion, ScaleCut
@@ -122,7 +122,8 @@ class VoteCut(ScaleCut):
     def _select_large(self, path, problem):
         """By the residuals of the path, which cost a pass over the votes each."""
         check_votes(path, problem)
-        choice = VoteChoice(path, f"cut at {self.cut:g} scales ({self.scale!r})")
+        rule = f"cut at {self.cut:g} scales ({self.scale!r})"
+        choice = VoteChoice(path, rule, problem)
         rule = "residuals of the path that are not shifted, corrected for the cut"
         choice.add(cut=float(self.cut), scale_rule=rule)
         weight = weights_of(path, problem, self)
@@ -145,7 +146,7 @@ class VoteCut(ScaleCut):
                 if done:
                     return choice.at_point(knot, scale=scale)
             return choice.at_last(f"a cut at {self.cut:g} scales", scale=scale)
-        high, low = float(path.knots[0]), float(path.knots[-1])
+        high, low = path.knots[own_knots(path, problem)][[0, -1]].tolist()
         scale, done = look(high)
         if done:
             return choice.at_point(high, scale=scale)

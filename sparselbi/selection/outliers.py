@@ -27,6 +27,7 @@ from ._outlier_choice import (
     is_real,
     n_outputs,
     needed,
+    own_knots,
     residual_df,
     sizes,
 )
@@ -102,13 +103,14 @@ class OutlierCriterion:
             With a score for every candidate.
         """
         check(path, problem)
-        choice = Choice(path, self.name)
+        choice = Choice(path, self.name, problem)
         c = n_outputs(path)
         m, size, rss = residual_df(path) * c, sizes(path), deviances(path)
         if choice.is_perfect(problem):
             return choice.at_start(scale=0.0, scale_rule="least squares fits all rows")
         k = path.df - path.rank * c + 1
         allowed = (2 * size <= path.n_samples) & (size <= residual_df(path))
+        allowed &= own_knots(path, problem)
         perfect = rss <= _PERFECT * rss[0]
         allowed &= ~(
             perfect & (size >= residual_df(path))
@@ -126,7 +128,8 @@ class OutlierCriterion:
                 "The best score is at the last candidate: the end of the outliers was "
                 "not found, and the scores may favour more of them."
             )
-        choice.add(score=scores[index], null_score=scores[0], m=m, k=float(k[index]))
+        null = scores[np.flatnonzero(allowed)[0]]
+        choice.add(score=scores[index], null_score=null, m=m, k=float(k[index]))
         choice.add(df_kind=path.df_kind, knots_scored=int(allowed.sum()))
         rule = "root of RSS / m of each knot (profiled out)"
         return choice.at_index(index, scale=scale, scale_rule=rule)
@@ -186,7 +189,7 @@ class TrimmedCV:
 
         problem = needed(problem, self)
         check(path, problem)
-        choice = Choice(path, "trimmed cv")
+        choice = Choice(path, "trimmed cv", problem)
         choice.add(n_splits=int(self.n_splits), trim=float(self.trim))
         if choice.is_perfect(problem):
             return choice.at_start(scale=0.0, scale_rule="least squares fits all rows")
@@ -201,7 +204,7 @@ class TrimmedCV:
         order = check_random_state(self.random_state).permutation(len(rows))
         fold_of = np.empty(len(rows), dtype=np.int64)
         fold_of[order] = np.arange(len(rows)) % self.n_splits
-        allowed = 2 * sizes(path) <= path.n_samples
+        allowed = (2 * sizes(path) <= path.n_samples) & own_knots(path, problem)
         values = path.representative_knots()[allowed]
         if len(values) < 2:
             choice.note("No candidate but least squares: nothing was compared.")
@@ -297,7 +300,7 @@ class EntryGap:
             data would give.
         """
         check(path, problem)
-        choice = Choice(path, "largest gap")
+        choice = Choice(path, "largest gap", problem)
         choice.add(scale=np.nan, scale_rule="none: gaps are ratios")
         if choice.is_perfect(problem):
             return choice.at_start()

@@ -102,7 +102,7 @@ class VoteShare:
             If there are weights and no problem.
         """
         check_votes(path, problem)
-        choice = VoteChoice(path, f"share {self.share:g} of the votes")
+        choice = VoteChoice(path, f"share {self.share:g} of the votes", problem)
         weight = weights_of(path, problem, self)
         total = float(weight.sum())
         parts = Stretches(path, weight)
@@ -185,7 +185,7 @@ class FlipShare:
         check_votes(path, votes)
         if not is_one_side(votes.y):
             raise ValueError(_only_one_side(str(self)))
-        choice = VoteChoice(path, "flip rate of a mixture")
+        choice = VoteChoice(path, "flip rate of a mixture", problem)
         weight = weights_of(path, votes, self) * (votes.y != 0)
         total = float(weight.sum())
         if total == 0:

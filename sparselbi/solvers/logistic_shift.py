@@ -274,7 +274,7 @@ class _Record:
             "decrement": decrement,
             "n_newton": n_newton.astype(np.intp),
             "tol": solver.tol,
-            "threshold_max": self.threshold_max,
+            "threshold_max": self.top,
             "n_missed": missed,
         }
         return ShiftTrace(

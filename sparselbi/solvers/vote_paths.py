@@ -378,6 +378,8 @@ def check_same_votes(path: VotePath, problem: ComparisonProblem) -> None:
     found = np.nan
     if same and not path.method.endswith("+refit"):
         rest = _rest(problem, path.coef(0), path.model)
+        if problem.sample_weight is not None:
+            rest = rest[problem.sample_weight > 0]
         found = float(rest.max())
         same = bool(np.isclose(found, path.threshold_max, rtol=_OTHER, atol=1e-12))
     if not same:
