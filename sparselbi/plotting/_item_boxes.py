@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._layout import FONT_SIZE, legend_below, points_per_pixel, shortened, text_box
+from ._layout import (
+    FONT_SIZE,
+    given_axes,
+    legend_below,
+    points_per_pixel,
+    shortened,
+    text_box,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -98,27 +105,8 @@ def columns(
     `ax` is None (a new figure), an Axes that is divided if there are several columns,
     or as many Axes as there are columns.
     """
-    n = len(widths)
-    if ax is None:
-        import matplotlib.pyplot as plt
-
-        _, ax = plt.subplots(figsize=figsize, layout="constrained")
-    if not hasattr(ax, "get_subplotspec"):
-        axes = list(np.ravel(ax))
-        if len(axes) != n or not all(hasattr(a, "get_subplotspec") for a in axes):
-            raise ValueError(
-                f"ax={ax!r} must be one matplotlib Axes or {n} of them, one for each "
-                "column; None makes a new figure."
-            )
-        return axes
-    if n == 1:
-        return [ax]
-    place = ax.get_subplotspec()
+    axes, place = given_axes(ax, len(widths), "column", figsize)
     if place is None:
-        raise ValueError(
-            f"this figure has {n} columns and ax cannot be divided, because it is not "
-            f"part of a grid; make it with plt.subplots(), or give {n} Axes."
-        )
-    ax.set_axis_off()
-    inner = place.subgridspec(1, n, width_ratios=widths)
-    return [ax.figure.add_subplot(part) for part in inner]
+        return axes
+    inner = place.subgridspec(1, len(widths), width_ratios=widths)
+    return [axes[0].figure.add_subplot(part) for part in inner]

@@ -20,15 +20,14 @@ LINE_STYLES = ("-", "--", ":", "-.")
 _LONGEST_NAME = 30
 
 
-def panels(
-    ax: Any, heights: Sequence[float], figsize: tuple[float, float]
-) -> list[Axes]:
-    """One Axes for each of the `heights`, from the top down, with one x axis.
+def given_axes(
+    ax: Any, n: int, part: str, figsize: tuple[float, float]
+) -> tuple[list[Axes], Any]:
+    """Axes for n parts of a figure; or one to be divided, and its place in its grid.
 
-    `ax` is None (a new figure), an Axes that is divided if there are several panels,
-    or as many Axes as there are panels.
+    `ax` is None (a new figure), an Axes that is divided if there are several parts, or
+    as many Axes as there are parts; `part` is what messages call one.
     """
-    n = len(heights)
     if ax is None:
         import matplotlib.pyplot as plt
 
@@ -38,21 +37,36 @@ def panels(
         if len(axes) != n or not all(hasattr(a, "get_subplotspec") for a in axes):
             raise ValueError(
                 f"ax={ax!r} must be one matplotlib Axes or {n} of them, one for each "
-                "panel; None makes a new figure."
+                f"{part}; None makes a new figure."
             )
-        return axes
+        return axes, None
     if n == 1:
-        return [ax]
+        return [ax], None
     place = ax.get_subplotspec()
     if place is None:
         raise ValueError(
-            f"this figure has {n} panels and ax cannot be divided, because it is not "
+            f"this figure has {n} {part}s and ax cannot be divided, because it is not "
             f"part of a grid; make it with plt.subplots(), or give {n} Axes."
         )
     ax.set_axis_off()
-    inner = place.subgridspec(n, 1, height_ratios=heights)
-    axes = [ax.figure.add_subplot(inner[0])]
-    axes += [ax.figure.add_subplot(part, sharex=axes[0]) for part in list(inner)[1:]]
+    return [ax], place
+
+
+def panels(
+    ax: Any, heights: Sequence[float], figsize: tuple[float, float]
+) -> list[Axes]:
+    """One Axes for each of the `heights`, from the top down, with one x axis.
+
+    `ax` is None (a new figure), an Axes that is divided if there are several panels,
+    or as many Axes as there are panels.
+    """
+    axes, place = given_axes(ax, len(heights), "panel", figsize)
+    if place is None:
+        return axes
+    inner = place.subgridspec(len(heights), 1, height_ratios=heights)
+    figure = axes[0].figure
+    axes = [figure.add_subplot(inner[0])]
+    axes += [figure.add_subplot(part, sharex=axes[0]) for part in list(inner)[1:]]
     for upper in axes[:-1]:
         upper.tick_params(which="both", labelbottom=False)
     return axes

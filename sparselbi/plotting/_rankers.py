@@ -7,21 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._estimators import innermost
+
 
 def fitted_ranker(estimator: Any) -> Any:
     """The ranker itself, or the one that a search ends in."""
-    inner = estimator
-    while not hasattr(inner, "scores_"):
-        if hasattr(inner, "best_estimator_"):
-            inner = inner.best_estimator_
-        elif hasattr(inner, "steps"):
-            inner = inner.steps[-1][1]
-        else:
-            raise ValueError(
-                f"estimator={estimator!r} has no scores_ of items; fit a ranker first, "
-                "such as PairwiseRanker().fit(pairs, y)."
-            )
-    return inner
+    advice = "fit a ranker first, such as PairwiseRanker().fit(pairs, y)"
+    return innermost(estimator, "scores_", advice)
 
 
 def item_labels(items: Any, n_items: int) -> NDArray[Any]:

@@ -445,7 +445,7 @@ def test_what_is_no_ranker():
         VotePathDisplay,
         ComparisonGraphDisplay,
     ):
-        with pytest.raises(ValueError, match=r"has no scores_ of items; fit a ranker"):
+        with pytest.raises(ValueError, match=r"has no scores_; fit a ranker first"):
             display.from_estimator(PairwiseRanker())
 
 
