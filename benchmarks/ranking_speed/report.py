@@ -226,6 +226,6 @@ def plot(results, file):
     right.set_yticks(range(len(rows)), [row["method"] for row in rows], fontsize=8)
     right.invert_yaxis()
     right.set(xscale="log", xlabel="seconds (median and range)")
-    right.set_title("One Bradley-Terry fit: sparselbi (blue), other packages (orange)")
+    right.set_title("One Bradley-Terry fit (blue: sparselbi)", loc="left")
     figure.savefig(file, dpi=100)
     plt.close(figure)
