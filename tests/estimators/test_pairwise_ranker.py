@@ -543,6 +543,21 @@ def test_sparse_and_single_precision_features(graded):
     np.testing.assert_allclose(margin, dense.predict([[0, 1]], features), rtol=1e-5)
 
 
+def test_covariance_of_a_transform_counts_pairs(ordered):
+    ranker = PairwiseRanker(transform="uniform", selector=1e6)
+    ranker.fit(ordered.pairs, ordered.y)
+    found = win_proportions(ordered.pairs, ordered.y)
+    flow, count = found.flows("uniform")
+    X, w = incidence(found.pairs, 10), count / count.mean()
+    inverse = np.linalg.pinv(X.T @ (w[:, None] * X))
+    scores = (w * (flow - X @ ranker.scores_))[:, None] * X
+    pairs = len(flow)
+    expected = inverse @ scores.T @ scores @ inverse * pairs / (pairs - 9)
+    np.testing.assert_allclose(ranker.score_cov_, expected, rtol=1e-8, atol=1e-14)
+    # Thresholds concern residuals in units of their standard deviation.
+    np.testing.assert_allclose(ranker.path_.row_factor, 1 / np.sqrt(w))
+
+
 def test_workers_with_a_bias_of_their_own_do_not_hide_flips():
     votes = make_votes(
         n_items=10,
