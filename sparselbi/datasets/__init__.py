@@ -8,6 +8,7 @@ from .bundled import (
     load_stars_cyg,
     load_wood,
 )
+from .images import fetch_fashion_mnist, fetch_mnist
 from .outliers import breakdown_study, detection_rates, make_outliers
 from .recovery import make_compressed_patch, make_noiseless
 from .remote import (
@@ -42,10 +43,12 @@ __all__ = [
     "detection_rates",
     "fetch_basketball",
     "fetch_colon",
+    "fetch_fashion_mnist",
     "fetch_fgnet_votes",
     "fetch_football",
     "fetch_haxby_slice",
     "fetch_leukemia",
+    "fetch_mnist",
     "fetch_pc_iqa",
     "fetch_pc_vqa",
     "fetch_test_images",

@@ -379,13 +379,18 @@ def fetch_basketball(*, return_X_y: bool = False, data_home: Any = None) -> Any:
     )
 
 
+def data_folders(data_home: Any) -> list[Path]:
+    """Where to look for a file; what has to be downloaded goes to the last one."""
+    folders = [Path(data_home or Path.home() / ".cache" / "sparselbi").expanduser()]
+    if os.environ.get("SPARSELBI_DATA"):
+        folders.insert(0, Path(os.environ["SPARSELBI_DATA"]).expanduser())
+    return folders
+
+
 def _locate(name: str, data_home: Any) -> Path:
     """Path of a verified copy of a registered file."""
     remote = REGISTRY[name]
-    home = Path(data_home or Path.home() / ".cache" / "sparselbi").expanduser()
-    folders = [home]
-    if os.environ.get("SPARSELBI_DATA"):
-        folders.insert(0, Path(os.environ["SPARSELBI_DATA"]).expanduser())
+    folders = data_folders(data_home)
     for folder in folders:
         file = folder / remote.path
         if file.is_file():
@@ -401,7 +406,7 @@ def _locate(name: str, data_home: Any) -> Path:
             f"must be {remote.sha256}."
         )
     pooch = import_optional("pooch", "data")
-    file = home / remote.path
+    file = folders[-1] / remote.path
     pooch.retrieve(
         remote.url,
         known_hash=f"sha256:{remote.sha256}",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import Tensor, nn
 
+from ._shards import unwrapped
 from .group_table import GroupTable, Row
 
 __all__ = ["GroupTable", "groups_for"]
@@ -58,8 +59,9 @@ def groups_for(
           into dims according to the type of the module;
         - "block", for a module: all weights of layers within it form one group;
         - None: leave dense;
-        - a dict with "groups" (optional) and options of the param group: ``lam``,
-          ``size_scaling``, ``lr``, ...
+        - a dict with "groups" and options of the param group: ``lam``,
+          ``size_scaling``, ``lr``, ...; without "groups", those that were proposed or
+          chosen before.
 
         Of several keys that match, the last wins.
 
@@ -103,6 +105,7 @@ def groups_for(
         )
     if level not in LEVELS:
         raise ValueError(f"level={level!r} is unknown; use one of {list(LEVELS)}.")
+    model = unwrapped(model)
     names = _names(model)
     given = {"lam": lam, "size_scaling": size_scaling}
     options = {name: value for name, value in given.items() if value is not None}
@@ -120,7 +123,11 @@ def groups_for(
     for row in _proposal(model, names, level, options):
         put(row)
     for key, value in (choose or {}).items():
-        chosen = _chosen(model, names, key, value, options)
+        if isinstance(value, Mapping) and "groups" not in value:
+            named = set(_named_by(model, names, key))
+            chosen = _with_options(rows.values(), named, key, value)
+        else:
+            chosen = _chosen(model, names, key, value, options)
         seen = [name for row in chosen for name in row.names]
         if len(seen) != len(set(seen)):
             raise ValueError(f"choose[{key!r}] names a tensor twice: {seen}.")
@@ -301,11 +308,6 @@ def _chosen(
     extra: dict[str, Any] = {}
     if isinstance(value, Mapping):
         extra = {k: v for k, v in value.items() if k != "groups"}
-        if "groups" not in value:
-            raise ValueError(
-                f"choose[{key!r}] has no 'groups': give a text such as 'filter', with "
-                f"the options {sorted(value)} beside it."
-            )
         value = value["groups"]
     if value is not None and not isinstance(value, str):
         raise ValueError(
@@ -337,6 +339,27 @@ def _chosen(
             f"of them in full to register it."
         )
     return rows
+
+
+def _with_options(
+    rows: Iterable[Row],
+    named: set[str],
+    key: str | tuple[str, ...],
+    options: Mapping[str, Any],
+) -> list[Row]:
+    """The registered rows that hold one of the tensors, with other options."""
+    found = [
+        replace(row, options={**row.options, **options})
+        for row in rows
+        if row.groups is not None and named & set(row.names)
+    ]
+    if not found:
+        raise ValueError(
+            f"choose[{key!r}] has no 'groups', and {', '.join(sorted(named))} "
+            f"{'is' if len(named) == 1 else 'are'} left dense so far: give a text such "
+            f"as 'filter' as 'groups', with the options {sorted(options)} beside it."
+        )
+    return found
 
 
 def _named_by(

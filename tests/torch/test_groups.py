@@ -254,6 +254,20 @@ def test_for_other_optimizers():
     assert [g["lam"] for g in adam.param_groups] == [0.3, 2.0]
 
 
+def test_options_without_groups_keep_the_groups():
+    choose = {"first": "channel", "first.weight": {"lam": 3.0}, "encoder": {"nu": 7.0}}
+    rows = {row.names[0]: row for row in groups_for(Net(), lam=1.0, choose=choose).rows}
+    first, conv = rows["first.weight"], rows["conv1.weight"]
+    assert (first.kind, first.options) == ("channel", {"lam": 3.0})
+    assert conv.options == {"lam": 1.0}
+    encoder = [row for name, row in rows.items() if name.startswith("encoder")]
+    assert {row.kind: row.options for row in encoder if row.groups} == {
+        "head": {"lam": 1.0, "nu": 7.0},
+        "MLP neuron": {"lam": 1.0, "nu": 7.0},
+    }
+    assert not any(row.options for row in encoder if not row.groups)
+
+
 ERRORS = {
     "unknown parameter": (
         {"fist.weight": "neuron"},
@@ -265,7 +279,7 @@ ERRORS = {
     "does not divide": ({"first": "dim0/4"}, "'first.weight'.*does not divide dim 0"),
     "word": ({"first": "filters"}, "'filters' is unknown"),
     "not a text": ({"first": 8}, "must be a text"),
-    "no groups": ({"first": {"lam": 3.0}}, "has no 'groups'"),
+    "no groups": ({"last": {"lam": 3.0}}, "has no 'groups', and last.bias, last.w"),
     "channels of a grouped convolution": ({"conv3": "channel"}, "groups=2.*no slice"),
     "filters of a grouped transposed one": ({"grouped_up": "filter"}, "groups=2"),
     "heads of another module": ({"encoder": "head"}, "needs a torch.nn.Multihead"),
