@@ -1,0 +1,1 @@
+"""Sparse networks by DessiLBI beside magnitude pruning, proximal gradients and ADMM."""

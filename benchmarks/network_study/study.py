@@ -1,0 +1,300 @@
+"""What is run, over seeds in parallel; every part gives one table."""
+
+import copy
+import time
+from dataclasses import replace
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+from joblib import Parallel, delayed
+
+from sparselbi.torch import groups_for
+from sparselbi.torch.examples.data import load_images
+from sparselbi.torch.examples.networks import lenet_5, lenet_300_100
+from sparselbi.torch.examples.training import (
+    accuracy,
+    select_and_tune,
+    train_dense,
+    tune,
+)
+
+from . import methods
+from .methods import Question
+
+__all__ = ["FULL", "GRID", "PARTS", "QUICK"]
+
+CHOOSING = 100  # seed, and split into training and validation, of the choices
+
+
+class Plan(NamedTuple):
+    """What is run."""
+
+    seeds: tuple
+    n_train: int | None
+    sources: tuple
+    ratios: tuple  # parameters of the dense network by those that are kept
+    ratios_chosen: tuple  # on which settings are chosen
+    epochs: int  # of the comparison
+    epochs_300_100: int
+    epochs_5: int
+    n_settings: int | None  # of the grid
+    clock: float = 1.0  # of the penalties: short runs have little path time
+
+
+FULL = Plan(
+    (0, 1, 2, 3, 4), None, ("mnist", "fashion"), (8, 16, 32, 64), (16, 64), 20, 30, 14,
+    None,
+)  # fmt: skip
+QUICK = Plan((0,), 2000, ("mnist",), (8,), (8,), 2, 2, 2, 1, 0.001)
+
+# Of the comparison: settings of the phase that decides (`epochs` as a share of all),
+# and of tuning.
+GRID = {
+    "dessilbi": [
+        {"epochs": 0.4, "lr": 0.1, "nu": 500, "lam": 0.1},
+    ],
+    "magnitude": [
+        {"epochs": 0.4, "lr": 0.1},
+    ],
+    "proximal": [
+        {"epochs": 0.4, "lr": 0.1, "lam": 1e-5},
+    ],
+    "admm": [
+        {"epochs": 0.4, "lr": 0.1, "rho": 1e-2},
+    ],
+}
+TUNING = {"lr": 0.1, "warmup": 100}
+
+# Of the two LeNets: settings of `select_and_tune`, best on validation in the search
+# that part "search" repeats.
+DENSE_300_100 = {"lr": 0.1, "weight_decay": 5e-4}
+DENSE_5 = {"lr": 0.05}
+COMMON_300_100 = {"lr": 0.1, "nu": 500, "lam": 0.1, "weight_decay": 5e-4}
+SEARCH_300_100 = {
+    "12x": [{**COMMON_300_100, "keep": 0.077}],
+    "25x": [{**COMMON_300_100, "keep": 0.038}],
+}
+COMMON_5 = {"lr": 0.05, "nu": 50, "weight_decay": 5e-4, "keep": 0.12}
+SEARCH_5 = {
+    "parameters": [{**COMMON_5, "lam": {"": 1.0, "conv1": 0.5}}],
+    "MACs": [{**COMMON_5, "lam": {"": 1.0, "conv1": 1.0}}],
+}
+
+
+def over(tasks, jobs):
+    """Rows of all tasks, ``(function, *arguments)`` each, as a data frame."""
+    rows = Parallel(jobs)(delayed(function)(*rest) for function, *rest in tasks)
+    return pd.DataFrame([row for some in rows for row in some])
+
+
+# -------------------------------------------------------------------------- comparison
+
+
+def share_for(model, ratio):
+    """Share of the weights to keep for so many times fewer parameters, biases too."""
+    total = sum(p.numel() for p in model.parameters())
+    vectors = sum(p.numel() for p in model.parameters() if p.ndim == 1)
+    return (total / ratio - vectors) / (total - vectors)
+
+
+def one_method(name, settings, source, seed, plan, ratios, test=True):
+    """Rows of one method and seed, one for every ratio; all from one first phase."""
+    torch.set_num_threads(1)
+    data = load_images(source, n_train=plan.n_train, seed=seed)
+    settings = dict(settings)
+    first = max(1, round(settings.pop("epochs") * plan.epochs))
+    rows, masks_for = [], None
+    for ratio in ratios:
+        start = time.perf_counter()
+        if masks_for is None or name == "admm":  # which has to know the ratio
+            torch.manual_seed(seed)
+            question = Question(lenet_300_100(), data, "weight", seed)
+            extra = {}
+            if name == "admm":
+                extra["share"] = share_for(question.model, ratio)
+            if name == "dessilbi":
+                extra["lam"] = settings["lam"] * plan.clock
+            masks_for = getattr(methods, name)(question, first, **{**settings, **extra})
+        model = copy.deepcopy(question.model)
+        masks = masks_for(share_for(model, ratio))
+        tune(
+            model,
+            masks,
+            data,
+            epochs=plan.epochs - first,
+            momentum=methods.MOMENTUM,
+            **{**question.options, **TUNING},
+        )
+        rows.append(
+            {
+                "source": source,
+                "method": name,
+                "ratio": ratio,
+                "seed": seed,
+                "parameters": _parameters(model, masks),
+                "validation": accuracy(model, data.validation),
+                "seconds": time.perf_counter() - start,
+            }
+        )
+        if test:
+            rows[-1]["test"] = accuracy(model, data.test)
+    return rows
+
+
+def _parameters(model, masks):
+    return sum(
+        int(masks[name].sum()) if name in masks else p.numel()
+        for name, p in model.named_parameters()
+    )
+
+
+def one_choice(name, settings, source, plan):
+    """Mean accuracy on validation data over some ratios, of one setting."""
+    rows = one_method(
+        name, settings, source, CHOOSING, plan, plan.ratios_chosen, test=False
+    )
+    row = {"source": source, "method": name, "settings": repr(settings)}
+    row |= {f"validation {r['ratio']}": r["validation"] for r in rows}
+    row["validation"] = sum(r["validation"] for r in rows) / len(rows)
+    return [row]
+
+
+def choose(plan, jobs, tables):
+    """Every setting of every method of the comparison, on validation data."""
+    tasks = [
+        (one_choice, name, settings, source, plan)
+        for source in plan.sources
+        for name, grid in GRID.items()
+        for settings in grid[: plan.n_settings]
+    ]
+    return over(tasks, jobs)
+
+
+def comparison(plan, jobs, tables):
+    """All methods with the settings that were best on validation data."""
+    found = tables["choose"]
+    tasks = []
+    for source in plan.sources:
+        for name, grid in GRID.items():
+            rows = found[(found["source"] == source) & (found["method"] == name)]
+            best = rows.loc[rows["validation"].idxmax(), "settings"]
+            settings = next(s for s in grid if repr(s) == best)
+            for seed in plan.seeds:
+                tasks.append(
+                    (one_method, name, settings, source, seed, plan, plan.ratios)
+                )
+        tasks += [(one_dense, source, seed, plan) for seed in plan.seeds]
+    return over(tasks, jobs)
+
+
+def one_dense(source, seed, plan):
+    """The dense network with the whole budget."""
+    torch.set_num_threads(1)
+    data = load_images(source, n_train=plan.n_train, seed=seed)
+    torch.manual_seed(seed)
+    model, start = lenet_300_100(), time.perf_counter()
+    generator = torch.Generator().manual_seed(seed)
+    train_dense(model, data, epochs=plan.epochs, generator=generator, **DENSE_300_100)
+    row = {"source": source, "method": "dense", "ratio": 1, "seed": seed}
+    row["parameters"] = _parameters(model, {})
+    row["validation"] = accuracy(model, data.validation)
+    row["seconds"] = time.perf_counter() - start
+    return [{**row, "test": accuracy(model, data.test)}]
+
+
+# -------------------------------------------------------------------------- two LeNets
+
+
+def one_lenet(net, name, settings, seed, plan, test=True):
+    """One row: a dense network, or one by `select_and_tune`."""
+    torch.set_num_threads(1)
+    data = load_images("mnist", n_train=plan.n_train, seed=seed)
+    torch.manual_seed(seed)
+    start, row = time.perf_counter(), {"net": net, "version": name, "seed": seed}
+    if net == "300-100":
+        model, epochs, run = lenet_300_100(), plan.epochs_300_100, {"physical": False}
+    else:  # convolutions: twice as fast in this layout, and again in bfloat16
+        layout = torch.channels_last
+        model, epochs = lenet_5().to(memory_format=layout), plan.epochs_5
+        run = {"autocast": True}
+        parts = ("train", "validation", "test")
+        x = {part: getattr(data, part).x.to(memory_format=layout) for part in parts}
+        data = replace(
+            data, **{part: getattr(data, part)._replace(x=x[part]) for part in parts}
+        )
+    settings = dict(settings)
+    total = _parameters(model, {})
+    if "keep" not in settings:
+        run.pop("physical", None)
+        generator = torch.Generator().manual_seed(seed)
+        train_dense(model, data, epochs=epochs, generator=generator, **run, **settings)
+        row["parameters"] = total
+    else:
+        level = "weight" if net == "300-100" else "unit"
+        lam = settings.pop("lam")  # of all layers, or by layer
+        lam = lam if isinstance(lam, dict) else {"": lam}
+        layers = {k: {"lam": v * plan.clock} for k, v in lam.items() if k}
+        table = groups_for(model, level, lam=lam[""] * plan.clock, choose=layers)
+        done = select_and_tune(
+            model, data, table, epochs=epochs, seed=seed, **run, **settings
+        )
+        model, report = done.model, done.pruned.report
+        left = done.pruned.masks if net == "300-100" else {}
+        row["parameters"] = _parameters(model, left)
+        row["selection epochs"] = done.selection_epochs
+        if net == "5":
+            row["macs"] = report.before.macs / report.after.macs
+            row["latency"] = report.before.latency / report.after.latency
+            row["ms"] = 1e3 * report.after.latency
+            widths = [
+                m.weight.shape[0] for m in model.children() if hasattr(m, "weight")
+            ]
+            row["widths"] = "-".join(map(str, widths))
+    row["ratio"] = total / row["parameters"]
+    row["validation"] = accuracy(model, data.validation)
+    row["seconds"] = time.perf_counter() - start
+    if test:
+        row["test"] = accuracy(model, data.test)
+    return [row]
+
+
+def search(plan, jobs, tables):
+    """Settings of the two LeNets, on validation data."""
+    tasks = []
+    for net, dense, grid in (
+        ("300-100", DENSE_300_100, SEARCH_300_100),
+        ("5", DENSE_5, SEARCH_5),
+    ):
+        versions = {"dense": [dense], **grid}
+        for name, settings in versions.items():
+            for k, setting in enumerate(settings[: plan.n_settings]):
+                tasks.append((one_search, net, name, k, setting, plan))
+    return over(tasks, jobs)
+
+
+def one_search(net, name, k, settings, plan):
+    (row,) = one_lenet(net, name, settings, CHOOSING, plan, test=False)
+    return [{**row, "setting": k, "settings": repr(settings)}]
+
+
+def lenets(plan, jobs, tables):
+    """The two LeNets with the first setting of each version, over seeds."""
+    tasks = []
+    for net, dense, grid in (
+        ("300-100", DENSE_300_100, SEARCH_300_100),
+        ("5", DENSE_5, SEARCH_5),
+    ):
+        versions = {"dense": dense, **{name: all_[0] for name, all_ in grid.items()}}
+        for name, settings in versions.items():
+            for seed in plan.seeds:
+                tasks.append((one_lenet, net, name, settings, seed, plan))
+    return over(tasks, jobs)
+
+
+PARTS = {
+    "choose": choose,
+    "comparison": comparison,
+    "search": search,
+    "lenets": lenets,
+}
