@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ._dynamics import current_duals, path_time
+from ._shards import sum_over_processes
+from .layouts import own_split_norms
 from .masks import named_sets
 
 if TYPE_CHECKING:
@@ -105,12 +106,14 @@ class PathRecorder:
         pairs = named_sets(model, optimizer)  # raises where there is nothing
         self.names = tuple(" + ".join(names) for _, names in pairs)
         self._tensors = [names for _, names in pairs]
+        self._sizes = [groups.n_groups for groups, _ in pairs]
+        # Of what this process knows: all groups, except of single weights in shards.
         self._entry = [
-            torch.full(
-                (s.n_groups,), NEVER, dtype=torch.int64, device=s.params[0].device
-            )
+            torch.full((s.n_own,), NEVER, dtype=torch.int64, device=s.params[0].device)
             for s, _ in pairs
         ]
+        self._scattered = {k: s for k, (s, _) in enumerate(pairs) if s.scattered}
+        self._n_entered: dict[int, Tensor] = {}  # of these
         self._steps: list[int] = []  # of the looks, with their path times
         self._times: list[float] = []
         self._records: list[_Record] = []
@@ -122,11 +125,18 @@ class PathRecorder:
         """Stop recording; what was recorded stays."""
         self._handle.remove()
 
+    def look(self) -> None:
+        """Look at the support now, if the last step was not followed by a look."""
+        if self._steps[-1] != self._now():
+            self._look()
+
     def __repr__(self) -> str:
-        entered = sum(int((entry != NEVER).sum()) for entry in self._entry)
-        total = sum(len(entry) for entry in self._entry)
+        entered = sum(
+            int(self._n_entered[k] if k in self._scattered else (entry != NEVER).sum())
+            for k, entry in enumerate(self._entry)
+        )
         return (
-            f"PathRecorder({entered} of {total} groups entered by path time "
+            f"PathRecorder({entered} of {sum(self._sizes)} groups entered by path time "
             f"{self._times[-1]:.4g}, step {self._steps[-1]})"
         )
 
@@ -146,21 +156,30 @@ class PathRecorder:
         step, time = self._now(), path_time(self.optimizer)
         if self._times and time <= self._times[-1]:
             return  # a learning rate of zero: nothing has moved
-        counts, norms = [], []
-        for k, (groups, _) in enumerate(named_sets(self.model, self.optimizer)):
-            if groups.n_groups != len(self._entry[k]):
+        sets = [groups for groups, _ in named_sets(self.model, self.optimizer)]
+        for k, groups in enumerate(sets):
+            if groups.n_groups != self._sizes[k]:
                 raise RuntimeError(
-                    f"{self.names[k]!r} had {len(self._entry[k])} groups when the "
-                    f"recorder was made and has {groups.n_groups}: the optimizer was "
-                    f"changed. Make a new recorder."
+                    f"{self.names[k]!r} had {self._sizes[k]} groups when the recorder "
+                    f"was made and has {groups.n_groups}: the optimizer was changed. "
+                    f"Make a new recorder."
                 )
-            now = groups.split_norms(current_duals(self.optimizer, groups))
-            inside = now > 0
-            entry = self._entry[k]
+        duals = [current_duals(self.optimizer, groups) for groups in sets]
+        counts, norms, parts = [], [], {}
+        for k, now in enumerate(own_split_norms(sets, duals)):
+            inside, entry = now > 0, self._entry[k]
             entry[inside & (entry == NEVER)] = step
             counts.append(inside.sum())
-            wide = groups.n_groups > self.max_groups
-            norms.append(now.norm()[None] if wide else now)
+            wide = self._sizes[k] > self.max_groups
+            norms.append(now.norm()[None] if wide else sets[k].whole(now))
+            if k in self._scattered:
+                own = [counts[k], (entry != NEVER).sum(), now.norm().square()]
+                parts[k] = torch.stack([value.double() for value in own])
+        sum_over_processes(list(parts.values()), [sets[k].processes for k in parts])
+        for k, (count, entered, square) in parts.items():
+            counts[k], self._n_entered[k] = count.long(), entered
+            if self._sizes[k] > self.max_groups:
+                norms[k] = square.sqrt()[None].to(norms[k].dtype)
         first = counts[0].device
         record = _Record(step, time, torch.stack([c.to(first) for c in counts]), norms)
         if len(self._steps) % self._stride == 0:
@@ -180,10 +199,14 @@ class PathRecorder:
         One tensor of shape (n_groups,) per set. An entry happened at most `every`
         steps earlier.
         """
-        return {
-            name: entry.cpu().clone()
-            for name, entry in zip(self.names, self._entry, strict=True)
-        }
+        entries = zip(self.names, self._whole_entries(), strict=True)
+        return {name: entry.cpu() for name, entry in entries}
+
+    def _whole_entries(self) -> list[Tensor]:
+        return [
+            self._scattered[k].whole(entry) if k in self._scattered else entry.clone()
+            for k, entry in enumerate(self._entry)
+        ]
 
     def entry_times(self) -> dict[str, Tensor]:
         """The same in path time, inf for never, in float64."""
@@ -219,12 +242,12 @@ class PathRecorder:
 
         if name is not None and name not in self.names:
             raise ValueError(f"name={name!r} is not recorded; use one of {self.names}.")
-        times = self.entry_times()
+        found, times = self.entry_steps(), self.entry_times()
         frames = []
         for k, (groups, _) in enumerate(named_sets(self.model, self.optimizer)):
             if name not in (None, self.names[k]):
                 continue
-            steps = self._entry[k].cpu().numpy()
+            steps = found[self.names[k]].numpy()
             index = np.flatnonzero(steps != NEVER)
             norms = groups.split_norms(current_duals(self.optimizer, groups))
             frames.append(
@@ -251,7 +274,7 @@ class PathRecorder:
 
         records = self._all_records()
         counts = np.array([record.counts.cpu().numpy() for record in records])
-        shares = counts / np.array([len(entry) for entry in self._entry])
+        shares = counts / np.array(self._sizes)
         table = pd.DataFrame(
             shares,
             columns=list(self.names),
@@ -291,7 +314,7 @@ class PathRecorder:
         masks: dict[str, Tensor] = {}
         for k, (groups, names) in enumerate(named_sets(self.model, self.optimizer)):
             entry = self._entry[k]
-            inside = (entry != NEVER) & (entry <= step)
+            inside = groups.whole((entry != NEVER) & (entry <= step))
             masks.update(zip(names, groups.masks(inside), strict=True))
         return masks
 
@@ -316,8 +339,7 @@ class PathRecorder:
         from ..penalties import get_penalty
         from ._network_loss import NetworkLoss
 
-        if self._steps[-1] != self._now():
-            self._look()
+        self.look()
         records = self._all_records()
         knots = np.array([record.time for record in records])
         norms = np.concatenate(
@@ -385,7 +407,7 @@ class PathRecorder:
             "n_knots": self.n_knots,
             "max_groups": self.max_groups,
             "names": list(self.names),
-            "entry": [entry.clone() for entry in self._entry],
+            "entry": self._whole_entries(),
             "steps": list(self._steps),
             "times": list(self._times),
             "stride": self._stride,
@@ -404,8 +426,8 @@ class PathRecorder:
         ValueError
             If the recorded groups are others.
         """
-        ours = _numbers(self.names, self._entry)
-        theirs = _numbers(state["names"], state["entry"])
+        ours = dict(zip(self.names, self._sizes, strict=True))
+        theirs = dict(zip(state["names"], map(len, state["entry"]), strict=True))
         if list(ours.items()) != list(theirs.items()):
             raise ValueError(
                 f"The state has the sets of groups {theirs}, this recorder {ours}: it "
@@ -413,8 +435,11 @@ class PathRecorder:
             )
         self.every, self.n_knots = state["every"], state["n_knots"]
         self.max_groups, self._stride = state["max_groups"], state["stride"]
-        for entry, saved in zip(self._entry, state["entry"], strict=True):
-            entry.copy_(saved)
+        for k, saved in enumerate(state["entry"]):
+            if k in self._scattered:
+                self._n_entered[k] = (saved != NEVER).sum()
+                saved = self._scattered[k].own(saved)
+            self._entry[k].copy_(saved)
         self._steps, self._times = list(state["steps"]), list(state["times"])
         records = []
         for step, time, counts, norms in state["records"]:
@@ -422,10 +447,6 @@ class PathRecorder:
             moved = [n.to(d, copy=True) for n, d in zip(norms, places, strict=True)]
             records.append(_Record(step, time, counts.to(places[0], copy=True), moved))
         self._records, self._last = records[: state["n_kept"]], records[-1]
-
-
-def _numbers(names: Sequence[str], entries: Sequence[Tensor]) -> dict[str, int]:
-    return {name: len(entry) for name, entry in zip(names, entries, strict=True)}
 
 
 def _events(

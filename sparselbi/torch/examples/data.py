@@ -65,7 +65,8 @@ def load_images(
     n_train : int or None
         Training images that are kept of the others; None for all.
     size : int or None
-        Height and width of images of a folder; None takes those of the first one.
+        Height and width to which images of a folder are brought. None takes them as
+        they are; then all must have one shape.
     seed : int, default=0
         Of the draw.
 
@@ -81,7 +82,7 @@ def load_images(
     FileNotFoundError
         If the folder or one of its parts is missing.
     ValueError
-        If there are too few images, or the classes of the parts differ.
+        If there are too few images, they differ in shape, or the parts in classes.
     """
     if source in ("mnist", "fashion"):
         from ...datasets import fetch_fashion_mnist, fetch_mnist
@@ -154,7 +155,6 @@ def _read_folder(
             for file in sorted((part / name).iterdir()):
                 if file.suffix.lower() in SUFFIXES:
                     images.append(_read_image(file, size))
-                    size = size or images[0].shape[-1]
                     labels.append(label)
         if not images:
             raise ValueError(f"There are no images ({', '.join(SUFFIXES)}) in {part}.")

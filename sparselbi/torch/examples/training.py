@@ -193,6 +193,7 @@ def select(
             after_step=after_step,
             augment=augment,
         )
+    recorder.look()
     recorder.remove()
     return recorder
 
