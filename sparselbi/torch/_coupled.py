@@ -18,7 +18,14 @@ from torch import Tensor, nn
 
 from .._utils.optional import import_optional
 
-__all__ = ["Coupled", "Member", "coupled_channels", "tensors_of", "widths_of"]
+__all__ = [
+    "Coupled",
+    "Member",
+    "checked_inputs",
+    "coupled_channels",
+    "tensors_of",
+    "widths_of",
+]
 
 CONV = nn.modules.conv._ConvNd
 NORM = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
@@ -118,6 +125,22 @@ def alive(module: nn.Module, side: str) -> Tensor:
 
 
 # ------------------------------------------------------------------------ the network
+
+
+def checked_inputs(example: Any) -> tuple[Tensor, ...]:
+    """Arguments of a model, as a tuple; raise where a network cannot be traced."""
+    inputs = (example,) if isinstance(example, Tensor) else tuple(example)
+    if not inputs or not all(isinstance(tensor, Tensor) for tensor in inputs):
+        raise TypeError(
+            "example_inputs must be a Tensor, or a sequence of Tensors: the arguments "
+            "of the model."
+        )
+    if inputs[0].ndim == 0 or len(inputs[0]) < 2:
+        raise ValueError(
+            f"example_inputs has shape {tuple(inputs[0].shape)}; a batch of at least 2 "
+            f"samples is needed, along dim 0."
+        )
+    return inputs
 
 
 def coupled_channels(
