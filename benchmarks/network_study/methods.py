@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch.nn.utils import prune as torch_prune
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from sparselbi.torch import DessiLBI, PathRecorder, groups_for
 from sparselbi.torch.examples.training import train_dense, train_epoch
@@ -96,17 +97,23 @@ def _split(values, sizes):
     return np.split(values, np.cumsum(sizes)[:-1])
 
 
-def dessilbi(question, epochs, *, lr, nu, lam):
-    """Order of entry on one path, with a constant learning rate.
+def dessilbi(question, epochs, *, lr, nu, lam, order="entry", anneal=False):
+    """One path, with a learning rate that is constant or falls to zero as a cosine.
 
-    Of groups that were first seen at the same look, and of those that have not entered,
-    the one with the larger dual comes first.
+    In the order "entry", of groups that were first seen at the same look, and of those
+    that have not entered, the one with the larger dual comes first. The order "dual" is
+    that of the duals at the end alone: what entered and is strong now.
     """
     table = groups_for(question.model, question.level, size_scaling=True)
     optimizer = DessiLBI(table, lr=lr, nu=nu, lam=lam, momentum=MOMENTUM)
     recorder = PathRecorder(optimizer, question.model, every=5)
+    schedule = None
+    if anneal:
+        steps = epochs * (len(question.data.train.y) // question.options["batch_size"])
+        # Not to zero: a step of learning rate 0 is not one.
+        schedule = CosineAnnealingLR(optimizer, steps, eta_min=1e-3 * lr)
     for _ in range(epochs):
-        question.epoch(optimizer)
+        question.epoch(optimizer, scheduler=schedule)
     steps = torch.cat(list(recorder.entry_steps().values())).double()
     steps[steps < 0] = torch.inf
     duals = np.concatenate(
@@ -115,9 +122,11 @@ def dessilbi(question, epochs, *, lr, nu, lam):
             for s in question.sets
         ]
     )
-    order = np.lexsort((duals, -steps.numpy()))
-    rank = np.empty(len(order))
-    rank[order] = np.arange(len(order))
+    ranked = duals.argsort()
+    if order == "entry":
+        ranked = np.lexsort((duals, -steps.numpy()))
+    rank = np.empty(len(ranked))
+    rank[ranked] = np.arange(len(ranked))
     scores = _split(rank, question.sizes)
     return lambda share: question.keep(scores, share)
 

@@ -3,13 +3,14 @@
 import copy
 import time
 from dataclasses import replace
+from itertools import product
 from typing import NamedTuple
 
 import pandas as pd
 import torch
 from joblib import Parallel, delayed
 
-from sparselbi.torch import groups_for
+from sparselbi.torch import groups_for, prune
 from sparselbi.torch.examples.data import load_images
 from sparselbi.torch.examples.networks import lenet_5, lenet_300_100
 from sparselbi.torch.examples.training import (
@@ -33,8 +34,8 @@ class Plan(NamedTuple):
     seeds: tuple
     n_train: int | None
     sources: tuple
-    ratios: tuple  # parameters of the dense network by those that are kept
-    ratios_chosen: tuple  # on which settings are chosen
+    ratios: dict  # by level: weights of the groups by those that are kept
+    chosen: dict  # by level: ratios at which settings are chosen
     epochs: int  # of the comparison
     epochs_300_100: int
     epochs_5: int
@@ -43,16 +44,35 @@ class Plan(NamedTuple):
 
 
 FULL = Plan(
-    (0, 1, 2, 3, 4), None, ("mnist", "fashion"), (8, 16, 32, 64), (16, 64), 20, 30, 14,
-    None,
-)  # fmt: skip
-QUICK = Plan((0,), 2000, ("mnist",), (8,), (8,), 2, 2, 2, 1, 0.001)
+    seeds=(0, 1, 2, 3, 4),
+    n_train=None,
+    sources=("mnist", "fashion"),
+    ratios={"weight": (8, 16, 32, 64), "unit": (4, 16)},
+    chosen={"weight": (16, 64), "unit": (4, 16)},
+    epochs=15,
+    epochs_300_100=30,
+    epochs_5=14,
+    n_settings=None,
+)
+QUICK = Plan(
+    seeds=(0,),
+    n_train=2000,
+    sources=("mnist",),
+    ratios={"weight": (8,), "unit": (4,)},
+    chosen={"weight": (8,), "unit": (4,)},
+    epochs=2,
+    epochs_300_100=2,
+    epochs_5=2,
+    n_settings=1,
+    clock=0.001,
+)
 
 # Of the comparison: settings of the phase that decides (`epochs` as a share of all),
 # and of tuning.
-GRID = {
+_PATH = {"lr": 0.1, "order": "dual"}
+_WEIGHTS = {
     "dessilbi": [
-        {"epochs": 0.4, "lr": 0.1, "nu": 500, "lam": 0.1},
+        {"epochs": 0.4, **_PATH, "nu": 100, "lam": 0.2},
     ],
     "magnitude": [
         {"epochs": 0.4, "lr": 0.1},
@@ -64,6 +84,8 @@ GRID = {
         {"epochs": 0.4, "lr": 0.1, "rho": 1e-2},
     ],
 }
+_UNITS = _WEIGHTS
+GRID = {"weight": _WEIGHTS, "unit": _UNITS}
 TUNING = {"lr": 0.1, "warmup": 100}
 
 # Of the two LeNets: settings of `select_and_tune`, best on validation in the search
@@ -75,10 +97,10 @@ SEARCH_300_100 = {
     "12x": [{**COMMON_300_100, "keep": 0.077}],
     "25x": [{**COMMON_300_100, "keep": 0.038}],
 }
-COMMON_5 = {"lr": 0.05, "nu": 50, "weight_decay": 5e-4, "keep": 0.12}
+COMMON_5 = {"lr": 0.05, "nu": 50, "lam": {"": 1.0, "conv1": 1.1, "conv2": 1.1}}
 SEARCH_5 = {
-    "parameters": [{**COMMON_5, "lam": {"": 1.0, "conv1": 0.5}}],
-    "MACs": [{**COMMON_5, "lam": {"": 1.0, "conv1": 1.0}}],
+    "larger": [{**COMMON_5, "keep": 0.13}],
+    "smaller": [{**COMMON_5, "keep": 0.1}],
 }
 
 
@@ -91,14 +113,7 @@ def over(tasks, jobs):
 # -------------------------------------------------------------------------- comparison
 
 
-def share_for(model, ratio):
-    """Share of the weights to keep for so many times fewer parameters, biases too."""
-    total = sum(p.numel() for p in model.parameters())
-    vectors = sum(p.numel() for p in model.parameters() if p.ndim == 1)
-    return (total / ratio - vectors) / (total - vectors)
-
-
-def one_method(name, settings, source, seed, plan, ratios, test=True):
+def one_method(name, settings, source, level, seed, plan, ratios, test=True):
     """Rows of one method and seed, one for every ratio; all from one first phase."""
     torch.set_num_threads(1)
     data = load_images(source, n_train=plan.n_train, seed=seed)
@@ -109,15 +124,16 @@ def one_method(name, settings, source, seed, plan, ratios, test=True):
         start = time.perf_counter()
         if masks_for is None or name == "admm":  # which has to know the ratio
             torch.manual_seed(seed)
-            question = Question(lenet_300_100(), data, "weight", seed)
+            question = Question(lenet_300_100(), data, level, seed)
             extra = {}
             if name == "admm":
-                extra["share"] = share_for(question.model, ratio)
+                extra["share"] = 1 / ratio
             if name == "dessilbi":
                 extra["lam"] = settings["lam"] * plan.clock
-            masks_for = getattr(methods, name)(question, first, **{**settings, **extra})
+            train = getattr(methods, name)
+            masks_for = train(question, first, **{**settings, **extra})
         model = copy.deepcopy(question.model)
-        masks = masks_for(share_for(model, ratio))
+        masks = masks_for(1 / ratio)
         tune(
             model,
             masks,
@@ -129,10 +145,11 @@ def one_method(name, settings, source, seed, plan, ratios, test=True):
         rows.append(
             {
                 "source": source,
+                "level": level,
                 "method": name,
                 "ratio": ratio,
                 "seed": seed,
-                "parameters": _parameters(model, masks),
+                "parameters": _parameters(model, masks, level),
                 "validation": accuracy(model, data.validation),
                 "seconds": time.perf_counter() - start,
             }
@@ -142,19 +159,24 @@ def one_method(name, settings, source, seed, plan, ratios, test=True):
     return rows
 
 
-def _parameters(model, masks):
+def _parameters(model, masks=None, level="weight"):
+    """Parameters with biases that are not masked, or left when units are removed."""
+    if masks and level == "unit":
+        example = torch.zeros(2, 1, 28, 28)
+        report = prune(model, masks, example, repeats=0, allow_empty=True).report
+        return report.after.parameters
+    masks = masks or {}
     return sum(
         int(masks[name].sum()) if name in masks else p.numel()
         for name, p in model.named_parameters()
     )
 
 
-def one_choice(name, settings, source, plan):
+def one_choice(name, settings, source, level, plan):
     """Mean accuracy on validation data over some ratios, of one setting."""
-    rows = one_method(
-        name, settings, source, CHOOSING, plan, plan.ratios_chosen, test=False
-    )
-    row = {"source": source, "method": name, "settings": repr(settings)}
+    ratios = plan.chosen[level]
+    rows = one_method(name, settings, source, level, CHOOSING, plan, ratios, test=False)
+    row = {"source": source, "level": level, "method": name, "settings": repr(settings)}
     row |= {f"validation {r['ratio']}": r["validation"] for r in rows}
     row["validation"] = sum(r["validation"] for r in rows) / len(rows)
     return [row]
@@ -163,9 +185,9 @@ def one_choice(name, settings, source, plan):
 def choose(plan, jobs, tables):
     """Every setting of every method of the comparison, on validation data."""
     tasks = [
-        (one_choice, name, settings, source, plan)
-        for source in plan.sources
-        for name, grid in GRID.items()
+        (one_choice, name, settings, source, level, plan)
+        for level, source in product(plan.ratios, plan.sources)
+        for name, grid in GRID[level].items()
         for settings in grid[: plan.n_settings]
     ]
     return over(tasks, jobs)
@@ -173,18 +195,20 @@ def choose(plan, jobs, tables):
 
 def comparison(plan, jobs, tables):
     """All methods with the settings that were best on validation data."""
-    found = tables["choose"]
+    found = tables["choose"].set_index(["source", "level", "method"])
     tasks = []
-    for source in plan.sources:
-        for name, grid in GRID.items():
-            rows = found[(found["source"] == source) & (found["method"] == name)]
-            best = rows.loc[rows["validation"].idxmax(), "settings"]
+    for level, source in product(plan.ratios, plan.sources):
+        for name, grid in GRID[level].items():
+            rows = found.loc[[(source, level, name)]]
+            best = rows["settings"].iloc[rows["validation"].argmax()]
             settings = next(s for s in grid if repr(s) == best)
-            for seed in plan.seeds:
-                tasks.append(
-                    (one_method, name, settings, source, seed, plan, plan.ratios)
-                )
-        tasks += [(one_dense, source, seed, plan) for seed in plan.seeds]
+            tasks += [
+                (one_method, name, settings, source, level, seed, plan, ratios)
+                for seed in plan.seeds
+                for ratios in [plan.ratios[level]]
+            ]
+    for source, seed in product(plan.sources, plan.seeds):
+        tasks.append((one_dense, source, seed, plan))
     return over(tasks, jobs)
 
 
@@ -196,8 +220,8 @@ def one_dense(source, seed, plan):
     model, start = lenet_300_100(), time.perf_counter()
     generator = torch.Generator().manual_seed(seed)
     train_dense(model, data, epochs=plan.epochs, generator=generator, **DENSE_300_100)
-    row = {"source": source, "method": "dense", "ratio": 1, "seed": seed}
-    row["parameters"] = _parameters(model, {})
+    row = {"source": source, "level": "", "method": "dense", "ratio": 1, "seed": seed}
+    row["parameters"] = _parameters(model)
     row["validation"] = accuracy(model, data.validation)
     row["seconds"] = time.perf_counter() - start
     return [{**row, "test": accuracy(model, data.test)}]
@@ -224,7 +248,7 @@ def one_lenet(net, name, settings, seed, plan, test=True):
             data, **{part: getattr(data, part)._replace(x=x[part]) for part in parts}
         )
     settings = dict(settings)
-    total = _parameters(model, {})
+    total = _parameters(model)
     if "keep" not in settings:
         run.pop("physical", None)
         generator = torch.Generator().manual_seed(seed)

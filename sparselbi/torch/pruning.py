@@ -72,6 +72,7 @@ def prune(
     *,
     at: float | None = None,
     keep: float | int | Mapping[str, float | int] | None = None,
+    order: str = "entry",
     physical: bool = True,
     constants: str = "fold",
     heads: Mapping[str, str] | None = None,
@@ -94,10 +95,14 @@ def prune(
     at : float or None
         With a recorder: keep the groups that had entered by this path time.
     keep : float, int, dict or None
-        With a recorder: keep the groups that entered first (of those that entered
-        together, the ones with the larger split weights); as many as hold this share of
-        the registered weights (float), or this number of groups (int). A dict gives
+        With a recorder: keep the first groups that entered, as many as hold this share
+        of the registered weights (float), or this number of groups (int). A dict gives
         that for single sets of groups, by their names in the recorder.
+    order : {"entry", "norm"}, default="entry"
+        Which are the first for `keep`: those that entered first (of those that entered
+        together, the ones with the larger split weights), or those whose split weights
+        have the largest norm now. Norms of groups of different sizes differ; "norm" is
+        for groups of one size.
     physical : bool, default=True
         Remove units, with Torch-Pruning; False only masks.
     constants : {"fold", "zero"}, default="fold"
@@ -165,7 +170,7 @@ def prune(
     if not isinstance(repeats, int) or repeats < 0:
         raise ValueError(f"repeats={repeats!r} must be an integer >= 0.")
     inputs = _inputs(example_inputs, physical)
-    masks = choose_masks(model, masks, at, keep, allow_empty)
+    masks = choose_masks(model, masks, at, keep, allow_empty, order)
     small = copy.deepcopy(model)
     mask_weights(small, masks)
     removal = Removal()

@@ -565,10 +565,30 @@ def test_masks_of_recorders_and_optimizers():
         if mask[row].any()
     }
     first = entries.iloc[:number]
-    assert kept == {
-        (f"{name}", row)
-        for name, row in zip(first["name"], first["group"], strict=True)
-    }
+    assert kept == set(zip(first["name"], first["group"], strict=True))
+
+
+def test_the_strongest_instead_of_the_first():
+    model, _, recorder = trained(60)
+    entries = recorder.entries()
+    by_norm = entries.sort_values("norm", ascending=False)
+    options = {"physical": False, "allow_empty": True}
+    differ = 0
+    for number in range(1, len(entries)):
+        kept = {}
+        for order in ("entry", "norm"):
+            masks = prune(model, recorder, keep=number, order=order, **options).masks
+            kept[order] = {
+                (name, row)
+                for name, mask in masks.items()
+                for row in range(len(mask))
+                if mask[row].any()
+            }
+        for order, table in (("entry", entries), ("norm", by_norm)):
+            first = table.iloc[:number]
+            assert kept[order] == set(zip(first["name"], first["group"], strict=True))
+        differ += kept["entry"] != kept["norm"]
+    assert differ  # or the test says nothing
 
 
 def test_a_share_of_the_weights():
@@ -597,6 +617,7 @@ def test_a_share_of_the_weights():
         ({"at": 100.0}, "t=100.0 must lie between"),
         ({"at": 0.1, "keep": 3}, "give one of them"),
         ({"at": 0.0}, "Nothing is left of '0.weight', '4.weight', '8.weight'"),
+        ({"keep": 3, "order": "size"}, "order='size' must be one of"),
         ({"constants": "keep"}, "must be 'fold' or 'zero'"),
         ({"repeats": -1}, "repeats=-1"),
     ],
