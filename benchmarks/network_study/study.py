@@ -69,22 +69,37 @@ QUICK = Plan(
 
 # Of the comparison: settings of the phase that decides (`epochs` as a share of all),
 # and of tuning.
-_PATH = {"lr": 0.1, "order": "dual"}
+_FIRST = {"epochs": 0.4, "lr": 0.1}
 _WEIGHTS = {
     "dessilbi": [
-        {"epochs": 0.4, **_PATH, "nu": 100, "lam": 0.2},
+        {**_FIRST, "nu": 100, "lam": 0.2, "order": "dual"},
+        {**_FIRST, "nu": 100, "lam": 0.2, "order": "entry"},
+        {**_FIRST, "nu": 200, "lam": 0.1, "order": "dual", "anneal": True},
     ],
     "magnitude": [
-        {"epochs": 0.4, "lr": 0.1},
+        _FIRST,
+        {**_FIRST, "weight_decay": 5e-4},
+        {**_FIRST, "epochs": 0.6},
     ],
     "proximal": [
-        {"epochs": 0.4, "lr": 0.1, "lam": 1e-5},
+        {**_FIRST, "lam": 1e-5},
+        {**_FIRST, "lam": 3e-5},
+        {**_FIRST, "lam": 1e-4},
     ],
     "admm": [
-        {"epochs": 0.4, "lr": 0.1, "rho": 1e-2},
+        {**_FIRST, "rho": 3e-3},
+        {**_FIRST, "rho": 1e-2},
+        {**_FIRST, "rho": 3e-2},
     ],
 }
-_UNITS = _WEIGHTS
+_UNITS = {
+    **_WEIGHTS,
+    "dessilbi": [
+        {**_FIRST, "nu": 100, "lam": 0.05, "order": "dual"},
+        {**_FIRST, "nu": 100, "lam": 0.05, "order": "entry"},
+        {**_FIRST, "nu": 200, "lam": 0.02, "order": "dual", "anneal": True},
+    ],
+}
 GRID = {"weight": _WEIGHTS, "unit": _UNITS}
 TUNING = {"lr": 0.1, "warmup": 100}
 
@@ -92,15 +107,22 @@ TUNING = {"lr": 0.1, "warmup": 100}
 # that part "search" repeats.
 DENSE_300_100 = {"lr": 0.1, "weight_decay": 5e-4}
 DENSE_5 = {"lr": 0.05}
-COMMON_300_100 = {"lr": 0.1, "nu": 500, "lam": 0.1, "weight_decay": 5e-4}
+COMMON_300_100 = {"lr": 0.1, "nu": 100, "lam": 0.3, "weight_decay": 5e-4}
 SEARCH_300_100 = {
-    "12x": [{**COMMON_300_100, "keep": 0.077}],
-    "25x": [{**COMMON_300_100, "keep": 0.038}],
+    version: [
+        {**COMMON_300_100, "keep": keep},
+        {**COMMON_300_100, "keep": keep, "lam": 0.5},
+        {**COMMON_300_100, "keep": keep, "nu": 500, "lam": 0.1},
+    ]
+    for version, keep in (("12x", 0.077), ("25x", 0.038))
 }
 COMMON_5 = {"lr": 0.05, "nu": 50, "lam": {"": 1.0, "conv1": 1.1, "conv2": 1.1}}
 SEARCH_5 = {
-    "larger": [{**COMMON_5, "keep": 0.13}],
-    "smaller": [{**COMMON_5, "keep": 0.1}],
+    version: [
+        {**COMMON_5, "keep": keep},
+        {**COMMON_5, "keep": keep, "lam": {"": 1.0, "conv1": 0.5}},
+    ]
+    for version, keep in (("larger", 0.13), ("smaller", 0.1))
 }
 
 

@@ -11,10 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from ._dynamics import current_duals
+from ._shards import is_sharded, local, piece_of, unwrapped
 from .masks import group_masks, named_sets
 from .recorder import NEVER, PathRecorder
 
-__all__ = ["check_masks", "choose_masks", "mask_weights"]
+__all__ = ["check_masks", "check_not_sharded", "choose_masks", "mask_weights"]
+
+ORDERS = ("entry", "norm")
 
 
 def choose_masks(
@@ -23,6 +26,7 @@ def choose_masks(
     at: float | None = None,
     keep: float | int | Mapping[str, float | int] | None = None,
     allow_empty: bool = False,
+    order: str = "entry",
 ) -> dict[str, Tensor]:
     """Masks that fit `model`, from masks, an optimizer or a recorder; see `prune`.
 
@@ -36,10 +40,13 @@ def choose_masks(
             f"at={at!r} and keep={keep!r}: give one of them; at is a path time, keep "
             f"how many groups to keep in the order in which they entered."
         )
+    check_not_sharded(model)
+    if order not in ORDERS:
+        raise ValueError(f"order={order!r} must be one of {ORDERS}.")
     wanted = "at" if at is not None else "keep" if keep is not None else None
     if isinstance(source, PathRecorder):
         if keep is not None:
-            masks = _first_to_enter(source, keep)
+            masks = _first(source, keep, order)
         elif at is not None:
             masks = source.masks_at(at)
         else:
@@ -62,6 +69,22 @@ def choose_masks(
     return masks
 
 
+def check_not_sharded(model: Any) -> None:
+    """Raise ValueError for a model whose tensors lie on several processes."""
+    if not isinstance(model, nn.Module):
+        return
+    sharded = [name for name, p in model.named_parameters() if is_sharded(p)]
+    if sharded:
+        raise ValueError(
+            f"The parameter {sharded[0]!r} is sharded over processes: gather the "
+            f"network first. On every process, call group_masks (or "
+            f"PathRecorder.masks_at) and get_model_state_dict(model, "
+            f"options=StateDictOptions(full_state_dict=True)) of "
+            f"torch.distributed.checkpoint.state_dict; on one, load that into a "
+            f"network that is not sharded, and give it with the masks."
+        )
+
+
 def check_masks(
     model: nn.Module, masks: Mapping[str, Tensor], allow_empty: bool = False
 ) -> None:
@@ -70,7 +93,7 @@ def check_masks(
         raise TypeError(
             f"model is a {type(model).__name__}, expected a torch.nn.Module."
         )
-    params = dict(model.named_parameters())
+    params = dict(unwrapped(model).named_parameters())
     if not masks:
         raise ValueError("masks is empty: there is nothing to mask.")
     for name, mask in masks.items():
@@ -109,13 +132,15 @@ def mask_weights(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
     """Set the weights outside of the masks to zero, in place."""
     for name, mask in masks.items():
         param = model.get_parameter(name)
-        param.masked_fill_(~mask.to(param.device), 0)
+        local(param).masked_fill_(~piece_of(mask, param).to(param.device), 0)
 
 
-def _first_to_enter(
-    recorder: PathRecorder, keep: float | int | Mapping[str, float | int]
+def _first(
+    recorder: PathRecorder,
+    keep: float | int | Mapping[str, float | int],
+    order: str,
 ) -> dict[str, Tensor]:
-    """Masks of the groups that entered first; ties by the norm of the split weights."""
+    """Masks of groups that have entered: the first, or the strongest, of them."""
     pairs = named_sets(recorder.model, recorder.optimizer)
     steps = [entry.numpy() for entry in recorder.entry_steps().values()]
     norms = [
@@ -142,9 +167,10 @@ def _first_to_enter(
         norm = np.concatenate([norms[k].numpy() for k in sets])
         size = np.concatenate([np.full(len(steps[k]), pairs[k][0].size) for k in sets])
         entered = np.flatnonzero(step != NEVER)
-        order = entered[np.lexsort((entered, -norm[entered], step[entered]))]
+        first = step if order == "entry" else np.zeros(len(step))
+        ranked = entered[np.lexsort((entered, -norm[entered], first[entered]))]
         chosen = np.zeros(len(step), dtype=bool)
-        chosen[order[: _how_many(number, size, order)]] = True
+        chosen[ranked[: _how_many(number, size, ranked)]] = True
         parts = np.split(chosen, np.cumsum([len(steps[k]) for k in sets])[:-1])
         for k, part in zip(sets, parts, strict=True):
             groups, names = pairs[k]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ._shards import is_sharded
 from .layouts import GroupSet, all_sets, group_sets, names_of
 
 if TYPE_CHECKING:
@@ -111,6 +112,12 @@ def check_groups(group: Mapping[str, Any], index: int) -> None:
                 f"The tensor {name!r} has dtype {param.dtype}; only real floating "
                 f"point tensors can be registered. Give it groups=None."
             )
+        if getattr(param, "_fsdp_flattened", False):
+            raise ValueError(
+                f"The tensor {name!r} is a flat piece of FullyShardedDataParallel, "
+                f"which has lost its groups: use torch.distributed.fsdp.fully_shard "
+                f"instead."
+            )
         if param.numel() == 0:
             raise ValueError(f"The tensor {name!r} is empty: shape {param.shape}.")
 
@@ -200,6 +207,14 @@ def put_back_duals(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -
             dual = saved["state"].get(key, {}).get("dual")
             if dual is None:
                 continue
+            if is_sharded(dual) != is_sharded(param):
+                raise ValueError(
+                    "The saved state is of a sharded model and the model is not, or "
+                    "the other way round. Save and load with get_optimizer_state_dict "
+                    "and set_optimizer_state_dict of "
+                    "torch.distributed.checkpoint.state_dict, with "
+                    "StateDictOptions(full_state_dict=True)."
+                )
             if dual.shape != param.shape:
                 raise ValueError(
                     f"The saved dual has shape {tuple(dual.shape)}, its tensor "

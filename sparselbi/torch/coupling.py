@@ -21,7 +21,8 @@ from ._dynamics import (
     refuse_sparse,
     warn_unstable,
 )
-from .layouts import ALLOWED, group_sets
+from ._shards import local
+from .layouts import ALLOWED, GroupSet, all_factors, group_sets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,6 +90,8 @@ def couple(
 
     While a step runs one copy of the registered tensors is held.
 
+    Sharded parameters (`fully_shard`) are handled as in `DessiLBI`.
+
     Examples
     --------
     >>> import torch
@@ -119,7 +122,7 @@ def couple(
 
 class _Part(NamedTuple):
     param: Tensor
-    gap: Tensor  # W - Gamma before the step
+    gap: Tensor  # W - Gamma before the step, of the piece of this process
 
 
 class Coupling:
@@ -213,24 +216,28 @@ class Coupling:
                 "backward(), then step(). (DessiLBI itself takes a closure.)"
             )
         self._parts = []
-        work = []
+        owners: list[dict[str, Any]] = []
+        sets: list[GroupSet] = []
         for index, group in enumerate(optimizer.param_groups):
             _fill(group, self._options, index)
             if group["groups"] is not None:
                 refuse_sparse(group, index)
-            parts = []
             for groups in group_sets(group, index):
-                if all(param.grad is None for param in groups.params):
-                    continue
-                splits = groups.split(current_duals(optimizer, groups))
-                parts += [
-                    _Part(param, torch.sub(param, split, out=split))
-                    for param, split in zip(groups.params, splits, strict=True)
-                    if param.grad is not None
-                ]
-            if parts:
-                work.append((group, parts))
-        self._parts = work
+                if any(param.grad is not None for param in groups.params):
+                    owners.append(group)
+                    sets.append(groups)
+        duals = [current_duals(optimizer, groups) for groups in sets]
+        factors = all_factors(sets, duals)
+        work: dict[int, tuple[dict[str, Any], list[_Part]]] = {}
+        for k, (group, groups) in enumerate(zip(owners, sets, strict=True)):
+            splits = groups.split(duals[k], factors[k])
+            parts = [
+                _Part(param, torch.sub(local(param), split, out=split))
+                for param, split in zip(groups.params, splits, strict=True)
+                if param.grad is not None
+            ]
+            work.setdefault(id(group), (group, []))[1].extend(parts)
+        self._parts = list(work.values())
 
     @torch.no_grad()
     def _after(self, optimizer: Any, args: Sequence[Any], kwargs: Any) -> None:
@@ -245,8 +252,8 @@ class Coupling:
                 # Not before the first step: optimizers test for an empty state.
                 if "dual" not in state:
                     state["dual"] = new_dual(part.param)
-                state["dual"].add_(part.gap, alpha=_clock_rate(group) / nu)
-                part.param.add_(part.gap, alpha=-rate / nu)
+                local(state["dual"]).add_(part.gap, alpha=_clock_rate(group) / nu)
+                local(part.param).add_(part.gap, alpha=-rate / nu)
             group["path_time"] += _clock_rate(group)
             group["n_steps"] += 1
 

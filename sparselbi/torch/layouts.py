@@ -9,14 +9,24 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softshrink
+
+from ._shards import (
+    Place,
+    gather,
+    is_sharded,
+    local,
+    piece_of,
+    place_of,
+    sum_over_processes,
+)
 
 WORDS = {"filter": "dim0", "neuron": "dim0", "row": "dim0", "channel": "dim1"}
 ALLOWED = (
@@ -45,6 +55,9 @@ class Layout:
     axis : int
     keep, block : int
         For "n:m": at most `keep` of every `block` consecutive weights along `dim`.
+    window : tuple of int or None
+        Tensors are pieces that hold this (start, length) of the slices; sums of squares
+        are then the contributions of a piece to all groups.
     """
 
     kind: str
@@ -55,6 +68,7 @@ class Layout:
     axis: int = 0
     keep: int = 0
     block: int = 0
+    window: tuple[int, int] | None = None
 
     def squares(self, tensor: Tensor) -> Tensor:
         """Sums of squares over the groups, shape (n_groups,)."""
@@ -64,6 +78,10 @@ class Layout:
         else:
             slices = tensor.abs()
         squares = slices.square()
+        if self.window is not None:
+            own = squares
+            squares = own.new_zeros(math.prod(self.parts))
+            squares.narrow(0, *self.window).copy_(own)
         if len(self.parts) == 1:
             return squares
         rest = tuple(a for a in range(len(self.parts)) if a != self.axis)
@@ -75,6 +93,8 @@ class Layout:
             shape = [1] * len(self.parts)
             shape[self.axis] = self.n_groups
             values = values.reshape(shape).expand(self.parts).reshape(-1)
+        if self.window is not None:
+            values = values.narrow(0, *self.window)
         shape = [1] * ndim
         shape[self.dim] = -1
         return values.reshape(shape)
@@ -150,12 +170,21 @@ class GroupSet:
     names : tuple of str
     options : dict
         The param group that they belong to.
+    processes : tuple of ProcessGroup
+        That hold the tensors in pieces; empty where every process has them whole. The
+        methods take DTensors or pieces then, and all processes must call those that
+        return something for every group.
+    own_layouts : tuple of Layout or None
+        For slices: the layouts of the pieces of this process, if every group lies whole
+        on one process.
     """
 
     params: tuple[Tensor, ...]
     layouts: tuple[Layout, ...]
     names: tuple[str, ...]
     options: Mapping[str, Any] = field(repr=False)
+    processes: tuple[Any, ...] = field(default=(), repr=False)
+    own_layouts: tuple[Layout, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -176,6 +205,11 @@ class GroupSet:
         return sum(layout.size for layout in self.layouts)
 
     @property
+    def n_own(self) -> int:
+        """Groups that this process knows."""
+        return local(self.params[0]).numel() if self.scattered else self.n_groups
+
+    @property
     def by_element(self) -> bool:
         """Whether every weight is thresholded by itself."""
         return self.layouts[0].kind != "slices"
@@ -186,15 +220,36 @@ class GroupSet:
         lam = self.options["lam"]
         return lam * math.sqrt(self.size) if self.options["size_scaling"] else lam
 
-    def norms(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Euclidean norms of the groups of `tensors`, shape (n_groups,)."""
-        if self.by_element:
-            return tensors[0].abs().reshape(-1)
-        parts = zip(self.layouts, tensors, strict=True)
-        squares = [layout.squares(tensor) for layout, tensor in parts]
+    @property
+    def scattered(self) -> bool:
+        """Whether a process knows only some groups: the single weights of its piece."""
+        return self.by_element and bool(self.processes)
+
+    def whole(self, own: Tensor) -> Tensor:
+        """One value per group from those that this process knows."""
+        if not self.scattered:
+            return own
+        like = self.params[0]
+        return gather(own.reshape(local(like).shape), like).reshape(-1)
+
+    def own(self, values: Tensor) -> Tensor:
+        """The values of the groups that this process knows, from those of all."""
+        if not self.scattered:
+            return values
+        like = self.params[0]
+        return piece_of(values.reshape(like.shape), like).reshape(-1)
+
+    def squares(self, tensors: Sequence[Tensor], layouts: Sequence[Layout]) -> Tensor:
+        """Sums of squares over groups of slices, as far as this process holds them."""
+        parts = zip(layouts, tensors, strict=True)
+        squares = [layout.squares(local(tensor)) for layout, tensor in parts]
         # Parts may differ in precision or lie on several devices.
         first = squares[0]
-        return sum((s.to(first) for s in squares[1:]), first).sqrt()
+        return sum((s.to(first) for s in squares[1:]), first)
+
+    def norms(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Euclidean norms of the groups of `tensors`, shape (n_groups,)."""
+        return self.whole(next(_own_norms([self], [tensors])))
 
     def factors(self, duals: Sequence[Tensor]) -> list[Tensor]:
         """What the duals are multiplied with to get the split weights.
@@ -202,51 +257,123 @@ class GroupSet:
         Only for groups of slices; ``kappa * max(0, 1 - threshold / norm)``, shaped to
         broadcast.
         """
-        values = self._shares(self.norms(duals)).mul_(self.options["kappa"])
-        return self._spread(values, duals)
+        (factors,) = all_factors([self], [duals])
+        assert factors is not None
+        return factors
 
     def _shares(self, norms: Tensor) -> Tensor:
         """The share of its norm that each group keeps, positive where selected."""
         return (1 - self.threshold / norms).clamp_(min=0)
 
-    def split(self, duals: Sequence[Tensor]) -> list[Tensor]:
-        """The split weights, Gamma = kappa prox(V)."""
+    def split(
+        self, duals: Sequence[Tensor], factors: Sequence[Tensor] | None = None
+    ) -> list[Tensor]:
+        """The split weights, Gamma = kappa prox(V), of the pieces of this process."""
+        duals = [local(dual) for dual in duals]
         if not self.by_element:
-            return [f * v for f, v in zip(self.factors(duals), duals, strict=True)]
+            factors = self.factors(duals) if factors is None else factors
+            return [f * v for f, v in zip(factors, duals, strict=True)]
         (layout,), (dual,) = self.layouts, duals
         split = softshrink(dual, self.threshold).mul_(self.options["kappa"])
         return [split.mul_(layout.largest(dual)) if layout.kind == "n:m" else split]
 
     def selected(self, duals: Sequence[Tensor]) -> Tensor:
         """Which groups have a nonzero split weight, shape (n_groups,)."""
-        return self.split_norms(duals) > 0
+        return self.whole(next(own_split_norms([self], [duals])) > 0)
 
     def split_norms(self, duals: Sequence[Tensor]) -> Tensor:
         """Norms of the groups of the split weights, shape (n_groups,)."""
-        norms = self.norms(duals)
-        if self.by_element:
-            norms = (norms - self.threshold).clamp_(min=0)
-            if self.layouts[0].kind == "n:m":
-                norms.mul_(self.layouts[0].largest(duals[0]).reshape(-1))
-        else:
-            norms = norms * self._shares(norms)
-        return norms.mul_(self.options["kappa"])
+        return self.whole(next(own_split_norms([self], [duals])))
 
     def masks(self, inside: Tensor) -> list[Tensor]:
         """Boolean masks of the tensors from one flag per group."""
         if self.by_element:
             return [inside.reshape(self.params[0].shape)]
-        spread = self._spread(inside, self.params)
+        layouts = [replace(layout, window=None) for layout in self.layouts]
+        spread = _spread(inside, self.params, layouts)
         return [
             mask.expand(p.shape).clone()
             for mask, p in zip(spread, self.params, strict=True)
         ]
 
-    def _spread(self, values: Tensor, tensors: Sequence[Tensor]) -> list[Tensor]:
-        return [
-            layout.spread(values.to(tensor.device), tensor.ndim)
-            for layout, tensor in zip(self.layouts, tensors, strict=True)
-        ]
+
+def _spread(
+    values: Tensor, tensors: Sequence[Tensor], layouts: Sequence[Layout]
+) -> list[Tensor]:
+    return [
+        layout.spread(values.to(tensor.device), tensor.ndim)
+        for layout, tensor in zip(layouts, tensors, strict=True)
+    ]
+
+
+# ------------------------------------------------- several sets, one sum over processes
+
+
+def all_factors(
+    sets: Sequence[GroupSet], duals: Sequence[Sequence[Tensor]]
+) -> list[list[Tensor] | None]:
+    """`GroupSet.factors` of several sets; None for those by element."""
+    layouts = [groups.own_layouts or groups.layouts for groups in sets]
+    squares = [
+        None if groups.by_element else groups.squares(tensors, cuts)
+        for groups, tensors, cuts in zip(sets, duals, layouts, strict=True)
+    ]
+    _complete(
+        (value, groups.processes)
+        for groups, value in zip(sets, squares, strict=True)
+        if value is not None and groups.own_layouts is None
+    )
+    factors: list[list[Tensor] | None] = []
+    for k, groups in enumerate(sets):
+        value = squares[k]
+        if value is None:
+            factors.append(None)
+            continue
+        values = groups._shares(value.sqrt()).mul_(groups.options["kappa"])
+        factors.append(_spread(values, duals[k], layouts[k]))
+    return factors
+
+
+def own_split_norms(
+    sets: Sequence[GroupSet], duals: Sequence[Sequence[Tensor]]
+) -> Iterator[Tensor]:
+    """`GroupSet.split_norms` of several sets, one after the other.
+
+    Of a set that is scattered, only what this process knows.
+    """
+    all_norms = _own_norms(sets, duals)
+    for groups, norms, tensors in zip(sets, all_norms, duals, strict=True):
+        layout = groups.layouts[0]
+        if groups.by_element:
+            norms = (norms - groups.threshold).clamp_(min=0)
+            if layout.kind == "n:m":
+                norms.mul_(layout.largest(local(tensors[0])).reshape(-1))
+        else:
+            norms = norms * groups._shares(norms)
+        yield norms.mul_(groups.options["kappa"])
+
+
+def _own_norms(
+    sets: Sequence[GroupSet], tensors: Sequence[Sequence[Tensor]]
+) -> Iterator[Tensor]:
+    squares = [
+        None if groups.by_element else groups.squares(parts, groups.layouts)
+        for groups, parts in zip(sets, tensors, strict=True)
+    ]
+    _complete(
+        (value, groups.processes)
+        for groups, value in zip(sets, squares, strict=True)
+        if value is not None
+    )
+    for value, parts in zip(squares, tensors, strict=True):
+        yield local(parts[0]).abs().reshape(-1) if value is None else value.sqrt()
+
+
+def _complete(sums: Iterable[tuple[Tensor, tuple[Any, ...]]]) -> None:
+    """Add what other processes hold."""
+    parts = [(value, processes) for value, processes in sums if processes]
+    if parts:
+        sum_over_processes(*zip(*parts, strict=True))
 
 
 def names_of(group: Mapping[str, Any], index: int) -> list[str]:
@@ -290,7 +417,7 @@ def group_sets(options: Mapping[str, Any], index: int = 0) -> list[GroupSet]:
             raise ValueError(f"tensor {name!r}: {error}.") from None
     if not joined:
         return [
-            GroupSet((param,), (layout,), (name,), options)
+            _set((param,), (layout,), (name,), options)
             for param, layout, name in zip(params, layouts, names, strict=True)
         ]
     counts = {layout.n_groups for layout in layouts}
@@ -304,7 +431,86 @@ def group_sets(options: Mapping[str, Any], index: int = 0) -> list[GroupSet]:
             f"must have the same number of groups, made of slices or blocks of "
             f"slices. Found {found}."
         )
-    return [GroupSet(tuple(params), tuple(layouts), tuple(names), options)]
+    return [_set(tuple(params), tuple(layouts), tuple(names), options)]
+
+
+def _set(
+    params: tuple[Tensor, ...],
+    layouts: tuple[Layout, ...],
+    names: tuple[str, ...],
+    options: Mapping[str, Any],
+) -> GroupSet:
+    if not any(is_sharded(param) for param in params):
+        return GroupSet(params, layouts, names, options)
+    try:
+        return _sharded_set(params, layouts, names, options)
+    except ValueError as error:
+        raise ValueError(
+            f"groups={options['groups']!r} of the sharded tensor "
+            f"{' + '.join(map(repr, names))}: {error}."
+        ) from None
+
+
+def _sharded_set(
+    params: tuple[Tensor, ...],
+    layouts: tuple[Layout, ...],
+    names: tuple[str, ...],
+    options: Mapping[str, Any],
+) -> GroupSet:
+    """The set of groups of tensors that processes hold in pieces."""
+    if not all(is_sharded(param) for param in params):
+        raise ValueError(
+            "joined groups need tensors that are all sharded, or all whole; apply "
+            "fully_shard to the module that holds them all"
+        )
+    places = [place_of(param) for param in params]
+    processes = places[0].processes
+    if any(place.processes != processes for place in places):
+        raise ValueError(
+            "joined groups need tensors that the same processes hold in pieces; shard "
+            "them over one mesh"
+        )
+    if layouts[0].kind == "n:m":
+        layout, place = layouts[0], places[0]
+        if any(piece % layout.block for piece in place.cuts.get(layout.dim, ())):
+            raise ValueError(
+                f"its blocks of {layout.block} are cut apart, since it is sharded "
+                f"along dim {layout.dim}; shard it along dim 0"
+            )
+    if layouts[0].kind != "slices":
+        return GroupSet(params, layouts, names, options, processes)
+    pairs = list(zip(layouts, places, strict=True))
+    # The same on all processes, and for joined groups the same groups in all pieces.
+    per_piece = {_groups_per_piece(layout, place) for layout, place in pairs}
+    own = None
+    if len(per_piece) == 1 and None not in per_piece:
+        own = tuple(_own_layout(layout, place) for layout, place in pairs)
+    windowed = tuple(
+        replace(layout, window=place.spans[layout.dim]) for layout, place in pairs
+    )
+    return GroupSet(params, windowed, names, options, processes, own)
+
+
+def _groups_per_piece(layout: Layout, place: Place) -> int | None:
+    """How many groups a full piece holds; None where groups are cut."""
+    length = _length_of(layout)
+    if [*place.cuts] != [layout.dim] or len(place.cuts[layout.dim]) > 1 or not length:
+        return None
+    n_groups, rest = divmod(place.cuts[layout.dim][0], length)
+    return None if rest else n_groups
+
+
+def _length_of(layout: Layout) -> int:
+    """How many consecutive slices a group is; 0 if it is scattered over the dim."""
+    stacked = layout.parts[0] if layout.axis else 1
+    return math.prod(layout.parts) // layout.n_groups if stacked == 1 else 0
+
+
+def _own_layout(layout: Layout, place: Place) -> Layout:
+    """The layout of the piece of this process, which holds whole groups."""
+    length = _length_of(layout)
+    n_groups = place.spans[layout.dim][1] // length
+    return replace(layout, n_groups=n_groups, parts=(1, n_groups, length), axis=1)
 
 
 def all_sets(optimizer: torch.optim.Optimizer) -> Iterator[GroupSet]:

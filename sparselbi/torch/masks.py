@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ._dynamics import current_duals
-from .layouts import GroupSet, all_sets
+from ._shards import is_sharded, local, piece_of, reshard, unwrapped
+from .layouts import GroupSet, all_sets, own_split_norms
 
-__all__ = ["group_masks", "named_sets", "sparse_weights"]
+__all__ = ["group_masks", "named_sets", "selected_share", "sparse_weights"]
 
 
 def named_sets(
@@ -32,6 +33,9 @@ def named_sets(
         )
     if model is None:
         return [(groups, groups.names) for groups in sets]
+    model = unwrapped(model)
+    if any(is_sharded(param) for groups in sets for param in groups.params):
+        reshard(model)
     known = {id(param): name for name, param in model.named_parameters()}
     missing = [
         name
@@ -65,18 +69,44 @@ def group_masks(
     Returns
     -------
     dict of str to bool Tensor
-        One mask per registered tensor, of its shape.
+        One mask per registered tensor, of its shape. They are whole even if the tensors
+        are sharded (`fully_shard`); then every process must call this.
 
     Raises
     ------
     ValueError
         If nothing is registered, or a registered tensor is not in `model`.
     """
+    pairs = named_sets(model, optimizer)
+    sets = [groups for groups, _ in pairs]
+    duals = [current_duals(optimizer, groups) for groups in sets]
     masks: dict[str, Tensor] = {}
-    for groups, names in named_sets(model, optimizer):
-        inside = groups.selected(current_duals(optimizer, groups))
+    for (groups, names), norms in zip(pairs, own_split_norms(sets, duals), strict=True):
+        inside = groups.whole(norms > 0)
         masks.update(zip(names, groups.masks(inside), strict=True))
     return masks
+
+
+@torch.no_grad()
+def selected_share(optimizer: torch.optim.Optimizer) -> float:
+    """Share of the registered weights that lie in groups which are selected now.
+
+    Parameters
+    ----------
+    optimizer : torch.optim.Optimizer
+        `DessiLBI`, or one that is coupled.
+
+    Raises
+    ------
+    ValueError
+        If nothing is registered.
+    """
+    held = total = 0
+    for groups, _ in named_sets(None, optimizer):
+        inside = groups.selected(current_duals(optimizer, groups))
+        held += int(inside.sum()) * groups.size
+        total += groups.n_groups * groups.size
+    return held / total
 
 
 @contextmanager
@@ -115,6 +145,9 @@ def sparse_weights(
     Tensors that are not registered (biases, norms) stay as they are. Contexts can be
     nested. While it lasts, one copy of the masked tensors is held.
 
+    With shards (`fully_shard`) every process must enter and leave. Masks are whole;
+    the copy is one of the shards.
+
     Examples
     --------
     >>> import torch
@@ -125,9 +158,11 @@ def sparse_weights(
     ...     (model(torch.ones(1, 3)) - model.bias).tolist()
     [[0.0, 0.0]]
     """
-    params = dict(model.named_parameters())
     if masks is None:
         masks = group_masks(model, optimizer)
+    model = unwrapped(model)
+    reshard(model)
+    params = dict(model.named_parameters())
     for name, mask in masks.items():
         if name not in params:
             raise ValueError(
@@ -139,20 +174,23 @@ def sparse_weights(
                 f"{mask.dtype}, expected {tuple(params[name].shape)} and torch.bool."
             )
     kept: dict[str, Tensor] = {}
+    outside: dict[str, Tensor] = {}
     written = []
     try:
         with torch.no_grad():
             for name, mask in masks.items():
-                param = params[name]
+                param = local(params[name])
+                outside[name] = ~piece_of(mask, params[name]).to(param.device)
                 kept[name] = param.detach().clone(memory_format=torch.preserve_format)
-                param.masked_fill_(~mask.to(param.device), 0)
+                param.masked_fill_(outside[name], 0)
         yield masks
     finally:
+        reshard(model)
         with torch.no_grad():
             for name, weight in kept.items():
-                param, outside = params[name], ~masks[name].to(weight.device)
+                param = local(params[name])
                 # Exact; allclose because it can take NaN for equal to NaN.
-                left = weight.masked_fill(outside, 0)
+                left = weight.masked_fill(outside[name], 0)
                 if not torch.allclose(param, left, rtol=0, atol=0, equal_nan=True):
                     written.append(name)
                 param.copy_(weight)

@@ -7,6 +7,7 @@ the same step for speed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import repeat
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,14 +29,15 @@ from ._dynamics import (
     refuse_sparse,
     warn_unstable,
 )
-from .layouts import ALLOWED, GroupSet, group_sets
+from ._shards import is_sharded, local, local_gradient
+from .layouts import ALLOWED, GroupSet, all_factors, group_sets
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["DessiLBI"]
 
-BLOCK = 256 * 1024  # elements; what a step touches of a block stays in the cache
+BLOCK = 256 * 1024  # elements per thread; what a step touches of them stays in a cache
 
 
 class DessiLBI(torch.optim.Optimizer):
@@ -101,7 +103,7 @@ class DessiLBI(torch.optim.Optimizer):
     ------
     ValueError
         For options out of range, ``groups`` that do not fit their tensors, a tensor in
-        two param groups, or if no tensor is registered.
+        two param groups, or if no tensor is registered; for shards, see the notes.
     TypeError
         If `lr` is a tensor, or a registered tensor is not of floating point.
 
@@ -125,6 +127,17 @@ class DessiLBI(torch.optim.Optimizer):
 
     *Precision.* The dual of a bfloat16 or float16 weight is kept in float32, also over
     `state_dict` and `load_state_dict`: increments of 1e-5 vanish in bfloat16.
+
+    *Several processes.* With `DistributedDataParallel` every process takes the same
+    step. With `torch.distributed.fsdp.fully_shard`, give the parameters after sharding;
+    duals are sharded as they are. Groups that lie whole on a process (weights, rows
+    sharded along dim 0) cost no communication, all the others one sum of their norms
+    per step. Then `step` and `predicted_selection` must be called by all processes, and
+    checkpoints go through `get_optimizer_state_dict` and `set_optimizer_state_dict` of
+    ``torch.distributed.checkpoint.state_dict``. Not supported, and refused when the
+    tensors are registered: pieces that are not runs of consecutive slices (tensor
+    parallelism together with `fully_shard`), "n:m" blocks that are cut apart, groups
+    joined from sharded and whole tensors, and `FullyShardedDataParallel`.
 
     References
     ----------
@@ -269,13 +282,9 @@ class DessiLBI(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        work = []
-        for index, group in enumerate(self.param_groups):
-            self._check_stability(group)
-            refuse_sparse(group, index)
-            work.append((group, self._jobs_of(group, index)))
+        work = self._prepare()
         compiled: list[_Job] = []
-        for group, jobs in work:
+        for group, jobs in zip(self.param_groups, work, strict=True):
             if group["groups"] is None:
                 self._plain_step(group)
             elif jobs:
@@ -286,29 +295,45 @@ class DessiLBI(torch.optim.Optimizer):
             self._compiled_step(compiled)
         return loss
 
-    def _jobs_of(self, group: dict[str, Any], index: int) -> list[_Job]:
-        """What there is to do for the registered tensors of a param group."""
+    def _prepare(self) -> list[list[_Job]]:
+        """What there is to do for the registered tensors, per param group."""
+        found: list[tuple[int, GroupSet, list[Tensor]]] = []
+        for index, group in enumerate(self.param_groups):
+            self._check_stability(group)
+            refuse_sparse(group, index)
+            for groups in group_sets(group, index):
+                if any(param.grad is not None for param in groups.params):
+                    duals = list(map(self._dual, groups.names, groups.params))
+                    found.append((index, groups, duals))
+        # Before any dual moves, and for all of them with one sum over processes.
+        factors = all_factors([f[1] for f in found], [f[2] for f in found])
+        jobs: list[list[_Job]] = [[] for _ in self.param_groups]
+        for (index, groups, duals), spread in zip(found, factors, strict=True):
+            jobs[index] += self._jobs_of(groups, duals, spread)
+        return jobs
+
+    def _jobs_of(
+        self, groups: GroupSet, duals: list[Tensor], factors: list[Tensor] | None
+    ) -> list[_Job]:
         jobs = []
-        for groups in group_sets(group, index):
-            if all(param.grad is None for param in groups.params):
+        for i, param in enumerate(groups.params):
+            if param.grad is None:
                 continue
-            duals = [
-                self._dual(name, param)
-                for name, param in zip(groups.names, groups.params, strict=True)
-            ]
-            # For the whole set of tensors, before any of its duals moves.
-            factors = None if groups.by_element else groups.factors(duals)
-            for i, param in enumerate(groups.params):
-                if param.grad is None:
-                    continue
-                buffer, new = None, False
-                if group["momentum"] != 0:
-                    buffer = self.state[param].get("momentum_buffer")
-                    new = buffer is None
-                factor = factors[i] if factors else None
-                jobs.append(
-                    _Job(groups, param, param.grad, buffer, new, duals[i], factor)
-                )
+            buffer, new = None, False
+            if groups.options["momentum"] != 0:
+                buffer = self.state[param].get("momentum_buffer")
+                new = buffer is None
+            job = _Job(
+                groups,
+                local(param),
+                local_gradient(param),
+                local(buffer),
+                new,
+                local(duals[i]),
+                factors[i] if factors else None,
+                param,
+            )
+            jobs.append(job)
         return jobs
 
     def _dual(self, name: str, param: Tensor) -> Tensor:
@@ -324,15 +349,19 @@ class DessiLBI(torch.optim.Optimizer):
         buffers = [
             self.state[p].get("momentum_buffer") if momentum else None for p in params
         ]
+        grads: list[Any] = [p.grad for p in params]
+        settled = not momentum or all(buffer is not None for buffer in buffers)
+        pieces = settled and any(is_sharded(p) for p in params)
         sgd(
-            params,
-            [p.grad for p in params],
-            buffers,
+            # New buffers must be sharded as the gradients are; later, pieces are fast.
+            list(map(local, params)) if pieces else params,
+            list(map(local_gradient, params)) if pieces else grads,
+            list(map(local, buffers)) if pieces else buffers,
             lr=group["lr"] * group["kappa"],
             foreach=group["foreach"],
             **{name: group[name] for name in SGD_OPTIONS},
         )
-        if momentum:
+        if momentum and not settled:
             for param, buffer in zip(params, buffers, strict=True):
                 self.state[param]["momentum_buffer"] = buffer
 
@@ -340,9 +369,9 @@ class DessiLBI(torch.optim.Optimizer):
         """Step the registered tensors of a group; return those to step compiled."""
         for i, job in enumerate(jobs):
             if job.new:
-                buffer = torch.empty_like(job.param)
-                self.state[job.param]["momentum_buffer"] = buffer
-                jobs[i] = job._replace(buffer=buffer)
+                buffer = torch.empty_like(job.whole)
+                self.state[job.whole]["momentum_buffer"] = buffer
+                jobs[i] = job._replace(buffer=local(buffer))
         if group["foreach"] is False and not group["compile"]:
             _single_tensor(jobs)
             return []
@@ -415,7 +444,7 @@ UPDATE_OPTIONS = ("kappa", "nu", *SGD_OPTIONS)
 
 
 class _Job(NamedTuple):
-    """One registered tensor in one step."""
+    """One registered tensor in one step; of a sharded one, the piece held here."""
 
     groups: GroupSet
     param: Tensor
@@ -424,6 +453,7 @@ class _Job(NamedTuple):
     new: bool  # the buffer has no content yet
     dual: Tensor
     factor: Tensor | None  # split = factor * dual; None: element by element
+    whole: Tensor  # as registered
 
 
 def _single_tensor(jobs: Sequence[_Job]) -> None:
@@ -473,13 +503,9 @@ def _blocked(jobs: Sequence[_Job]) -> None:
         group, param = job.groups.options, job.param
         lr, kappa, nu = group["lr"], group["kappa"], group["nu"]
         rows = len(param) if param.ndim else 0
-        step = max(1, BLOCK * rows // max(param.numel(), 1))
-        if step >= rows:
-            blocks = [job]
-        else:
-            blocks = [
-                _rows_of(job, i, min(step, rows - i)) for i in range(0, rows, step)
-            ]
+        block_size = BLOCK * torch.get_num_threads()
+        step = max(1, block_size * rows // max(param.numel(), 1))
+        blocks = [job] if step >= rows else _cut(job, step)
         size = blocks[0].param.numel()
         if param.dtype not in scratch or len(scratch[param.dtype]) < size:
             scratch[param.dtype] = torch.empty(size, dtype=param.dtype)
@@ -491,26 +517,43 @@ def _blocked(jobs: Sequence[_Job]) -> None:
                 torch.sub(block.param, gap, alpha=kappa, out=gap)
             else:
                 torch.addcmul(block.param, block.dual, block.factor, value=-1, out=gap)
-            direction = _direction(
-                block.param, block.grad, block.buffer, block.new, group
-            )
             block.dual.add_(gap, alpha=lr / nu)
-            block.param.add_(direction, alpha=-lr * kappa)
+            _sgd_step(block)
             block.param.add_(gap, alpha=-lr * kappa / nu)
 
 
-def _rows_of(job: _Job, start: int, length: int) -> _Job:
-    """The part of a job that a few slices of dim 0 are."""
-    factor = job.factor
-    if factor is not None and len(factor) > 1:
-        factor = factor.narrow(0, start, length)
-    return job._replace(
-        param=job.param.narrow(0, start, length),
-        grad=job.grad.narrow(0, start, length),
-        buffer=None if job.buffer is None else job.buffer.narrow(0, start, length),
-        dual=job.dual.narrow(0, start, length),
-        factor=factor,
-    )
+def _cut(job: _Job, length: int) -> list[_Job]:
+    """A job in parts of so many slices of dim 0."""
+    names = ("param", "grad", "buffer", "dual", "factor")
+    columns = [
+        # A factor that is the same for all slices is not cut.
+        repeat(t) if t is None or len(t) == 1 else t.split(length)
+        for t in (getattr(job, name) for name in names)
+    ]
+    return [
+        job._replace(**dict(zip(names, parts, strict=True)))
+        for parts in zip(*columns, strict=False)
+    ]
+
+
+def _sgd_step(job: _Job) -> None:
+    """What `torch.optim.SGD` does to the weights, in one pass where it can be."""
+    group, buffer = job.groups.options, job.buffer
+    rate = group["lr"] * group["kappa"]
+    tensors = [job.param, job.grad] + ([] if buffer is None else [buffer])
+    # The kernel goes through memory and does not look at strides.
+    if all(tensor.is_contiguous() for tensor in tensors):
+        torch._fused_sgd_(
+            [job.param],
+            [job.grad],
+            tensors[2:],
+            lr=rate,
+            is_first_step=job.new,
+            **{name: group[name] for name in SGD_OPTIONS},
+        )
+    else:
+        direction = _direction(job.param, job.grad, buffer, job.new, group)
+        job.param.add_(direction, alpha=-rate)
 
 
 def _multi_tensor(jobs: Sequence[_Job]) -> None:

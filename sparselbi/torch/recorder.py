@@ -68,6 +68,12 @@ class PathRecorder:
     selected when the recorder is made counts as entering then. Nothing is copied from
     a GPU while training; memory is one integer per group and the norms.
 
+    If the parameters are sharded (`fully_shard`), the recorder must be made on every
+    process, and every process must call its methods (`fractions` and ``repr`` excepted,
+    which need no others); all get the same reports. The entries of single weights are
+    then held in shards, too, while `state_dict` is that of one process: it can be
+    loaded whatever the number of processes.
+
     Examples
     --------
     >>> import torch
@@ -210,13 +216,16 @@ class PathRecorder:
 
     def entry_times(self) -> dict[str, Tensor]:
         """The same in path time, inf for never, in float64."""
-        steps, times = np.array(self._steps), np.array([*self._times, np.inf])
-        found = {}
-        for name, entry in self.entry_steps().items():
-            position = np.searchsorted(steps, entry.numpy())
-            position[entry.numpy() == NEVER] = len(steps)
-            found[name] = torch.from_numpy(times[position])
-        return found
+        return {
+            name: torch.from_numpy(self._times_of(entry.numpy()))
+            for name, entry in self.entry_steps().items()
+        }
+
+    def _times_of(self, entry: np.ndarray) -> np.ndarray:
+        times = np.array([*self._times, np.inf])
+        position = np.searchsorted(np.array(self._steps), entry)
+        position[entry == NEVER] = len(self._steps)
+        return times[position]
 
     def entries(self, name: str | None = None) -> pd.DataFrame:
         """Groups in the order in which they entered.
@@ -242,22 +251,22 @@ class PathRecorder:
 
         if name is not None and name not in self.names:
             raise ValueError(f"name={name!r} is not recorded; use one of {self.names}.")
-        found, times = self.entry_steps(), self.entry_times()
-        frames = []
-        for k, (groups, _) in enumerate(named_sets(self.model, self.optimizer)):
+        sets = [groups for groups, _ in named_sets(self.model, self.optimizer)]
+        duals = [current_duals(self.optimizer, groups) for groups in sets]
+        found, frames = self.entry_steps(), []
+        for k, norms in enumerate(own_split_norms(sets, duals)):
             if name not in (None, self.names[k]):
                 continue
             steps = found[self.names[k]].numpy()
             index = np.flatnonzero(steps != NEVER)
-            norms = groups.split_norms(current_duals(self.optimizer, groups))
             frames.append(
                 pd.DataFrame(
                     {
                         "name": self.names[k],
                         "group": index,
                         "step": steps[index],
-                        "time": times[self.names[k]].numpy()[index],
-                        "norm": norms.double().cpu().numpy()[index],
+                        "time": self._times_of(steps[index]),
+                        "norm": sets[k].whole(norms).double().cpu().numpy()[index],
                     }
                 )
             )

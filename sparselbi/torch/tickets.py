@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from ._choice import check_masks, choose_masks, mask_weights
+from ._choice import check_masks, check_not_sharded, choose_masks, mask_weights
 from ._report import aligned
+from ._shards import local, piece_of, reshard, unwrapped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,8 +73,10 @@ def hold_masks(
 
 @contextmanager
 def _held(model: nn.Module, masks: Mapping[str, Tensor]) -> Iterator[None]:
+    model = unwrapped(model)
+    reshard(model)
     params = {name: model.get_parameter(name) for name in masks}
-    outside = {id(params[name]): ~mask for name, mask in masks.items()}
+    outside = {id(params[n]): ~piece_of(mask, params[n]) for n, mask in masks.items()}
 
     def at(param: Tensor) -> Tensor:
         # The model may have moved to another device.
@@ -84,14 +87,14 @@ def _held(model: nn.Module, masks: Mapping[str, Tensor]) -> Iterator[None]:
 
     def clean_gradient(param: Tensor) -> None:
         if param.grad is not None and param.grad.layout == torch.strided:
-            param.grad.masked_fill_(at(param), 0)
+            local(param.grad).masked_fill_(at(param), 0)
 
     @torch.no_grad()
     def clean_weights(optimizer: torch.optim.Optimizer, *_: Any) -> None:
         for group in optimizer.param_groups:
             for param in group["params"]:
                 if id(param) in outside:
-                    param.masked_fill_(at(param), 0)
+                    local(param).masked_fill_(at(param), 0)
 
     mask_weights(model, masks)
     for param in params.values():
@@ -177,6 +180,7 @@ def ticket(
     start: Mapping[str, Any] | str,
     at: float | None = None,
     keep: float | int | Mapping[str, float | int] | None = None,
+    order: str = "entry",
     evaluate: Callable[[nn.Module], float] | None = None,
     allow_empty: bool = False,
 ) -> TicketReport:
@@ -197,7 +201,7 @@ def ticket(
         norms included; take a copy of it when training begins), new random ones, or
         those of `model` as it is. With a function, "reinitialize" and "keep" are what
         it returns.
-    at, keep
+    at, keep, order
         See `prune`.
     evaluate : callable or None
         Gets a network and returns a number for the report; use validation data.
@@ -254,12 +258,13 @@ def ticket(
             f"rewind to."
         )
     given = model if isinstance(model, nn.Module) else None
+    check_not_sharded(given)
     network = model() if given is None else copy.deepcopy(given)
     if not isinstance(network, nn.Module):
         raise TypeError(
             f"model() returned a {type(network).__name__}, expected a torch.nn.Module."
         )
-    masks = choose_masks(network, masks, at, keep, allow_empty)
+    masks = choose_masks(network, masks, at, keep, allow_empty, order)
     scores = {}
     if evaluate is not None and given is not None:
         scores["given"] = float(evaluate(given))

@@ -163,6 +163,22 @@ def test_channels_last_weights():
     )
 
 
+def test_gradients_that_lie_otherwise_in_memory():
+    # Kernels that go through memory in order would mix up their entries.
+    runs = []
+    for foreach in (False, None):
+        params = tensors([(4, 6), (3, 2, 2, 5)])
+        group = {"params": params, "groups": "neuron"}
+        optimizer = DessiLBI([group], **BASE, momentum=0.9, foreach=foreach)
+        for step in range(8):
+            set_gradients(params, step)
+            params[0].grad = params[0].grad.T.contiguous().T
+            params[1].grad = params[1].grad.to(memory_format=torch.channels_last)
+            optimizer.step()
+        runs.append(arrays(params) + duals(optimizer, params))
+    same(runs[1], runs[0], rtol=1e-13, atol=1e-14)
+
+
 # ---------------------------------------------------------------------- plain SGD
 
 

@@ -120,11 +120,7 @@ def vgg_16(
 
 
 def _initialize(model: nn.Module) -> None:
-    """Normal weights whose variance keeps that of the gradients under ReLU.
-
-    A filter or neuron then has a norm of about the square root of 2 * inputs / outputs,
-    whatever its size: one penalty weight fits all layers.
-    """
+    """Normal weights whose variance keeps that of the gradients under ReLU."""
     for part in model.modules():
         if isinstance(part, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")

@@ -101,7 +101,5 @@ def save_figures(folder: str | Path, recorder: PathRecorder) -> None:
         "fractions": LayerFractionDisplay.from_recorder(recorder),
         "paths": LayerPathDisplay.from_recorder(recorder, some),
     }.items():
-        display.figure_.savefig(
-            Path(folder) / f"{name}.png", dpi=150, bbox_inches="tight"
-        )
+        display.figure_.savefig(Path(folder) / f"{name}.png", bbox_inches="tight")
         plt.close(display.figure_)
