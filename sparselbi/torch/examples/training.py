@@ -274,12 +274,14 @@ def select_and_tune(
     )
     steps = max(group["n_steps"] for group in optimizer.param_groups)
     used = steps / (len(data.train.y) // batch_size)
+    # Between two looks more may have entered. Single weights can be left out again;
+    # units that enter at the same time may be all that a layer has.
+    exact = not physical and selected_share(optimizer) >= keep
     pruned = prune(
         model,
         recorder,
         data.train.x[:batch_size],
-        # Between two looks more than that may have entered.
-        keep=keep if selected_share(optimizer) >= keep else None,
+        keep=keep if exact else None,
         physical=physical,
     )
     small = tune(
