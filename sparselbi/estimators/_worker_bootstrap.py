@@ -396,9 +396,12 @@ def _drawn_units(clusters, weight):
     used = codes if weight is None else codes[weight > 0]
     size = (np.bincount(used, minlength=len(known)) > 0).astype(np.float64)
     if size.sum() < 2:
+        count = "no worker" if size.sum() == 0 else "one worker"
         raise ValueError(
-            f"clusters has {int(size.sum())} label(s); there must be at least two "
-            "different ones among the votes of positive weight."
+            f"{count} (label in clusters) has votes of positive weight, and draws vary "
+            "the weights of at least two. Give the label of its worker for each vote; "
+            "if votes are independent of each other, leave workers out "
+            "(clusters=None), and votes are drawn."
         )
     return codes, size
 

@@ -3,8 +3,11 @@
 from .breakdown_display import BreakdownDisplay
 from .comparison_graph_display import ComparisonGraphDisplay
 from .criterion_display import CriterionDisplay
+from .filter_display import FilterDisplay
 from .item_graph_display import ItemGraphDisplay
 from .lasso import path_from_alphas
+from .layer_fraction_display import LayerFractionDisplay
+from .layer_path_display import LayerPathDisplay
 from .masking_display import MaskingDisplay
 from .nu_display import NuDisplay
 from .path_display import PathDisplay
@@ -20,7 +23,10 @@ __all__ = [
     "BreakdownDisplay",
     "ComparisonGraphDisplay",
     "CriterionDisplay",
+    "FilterDisplay",
     "ItemGraphDisplay",
+    "LayerFractionDisplay",
+    "LayerPathDisplay",
     "MaskingDisplay",
     "NuDisplay",
     "PathDisplay",

@@ -376,14 +376,18 @@ class RankingDisplay:
         values, rows = self._values[items], self.rows_[items]
         thin = len(items) > _MOST_ROWS
         if self.kind == "scores":
-            ax.axvline(0.0, color="0.6", lw=0.8, zorder=0.5)
+            tops = [self.rows_[self.groups_[k][0]] for k in stack]
+            ends = [self.rows_[self.groups_[k][-1]] for k in stack[:-1]]
+            look: dict[str, Any] = {"colors": "0.6", "lw": 0.8, "zorder": 0.5}
+            # From the first row of each component on, and down to the axis.
+            ax.vlines(np.zeros(len(tops)), tops, [*ends, ax.get_ylim()[0]], **look)
         known = np.isfinite(self.low[items]) & np.isfinite(self.high[items])
-        ends = np.stack([self.low[items], self.high[items]], axis=1)[known]
+        intervals = np.stack([self.low[items], self.high[items]], axis=1)[known]
         heights = np.repeat(rows[known, None], 2, axis=1)
-        look: dict[str, Any] = {"colors": _COLOR, "alpha": 0.45 if thin else 0.7}
+        look = {"colors": _COLOR, "alpha": 0.45 if thin else 0.7}
         look |= {"linewidths": 1.0 if thin else 1.6, "zorder": 1.5}
         look["rasterized"] = len(items) > 5000
-        lines = LineCollection(np.stack([ends, heights], axis=2), **look)
+        lines = LineCollection(np.stack([intervals, heights], axis=2), **look)
         self.intervals_.append(ax.add_collection(lines))
         look = {"color": _COLOR, "s": 7 if thin else 22, "lw": 0, "zorder": 2}
         look["rasterized"] = len(items) > 5000

@@ -292,6 +292,20 @@ def test_a_distrusted_pair_distrusts_the_votes_of_its_side():
     )
 
 
+def test_a_pair_that_exaggerates_the_scores_is_not_distrusted():
+    """It is shifted towards the side that the scores are on as well."""
+    pairs = np.repeat([[0, 1], [1, 2], [2, 3], [0, 3]], [100, 100, 100, 20], axis=0)
+    y = np.where(np.arange(320) % 100 < 60, 1.0, -1.0)
+    last = (pairs == [0, 3]).all(axis=1)
+    y[last] = 1.0
+    ranker = PairwiseRanker(transform="uniform", selector=0.1).fit(pairs, y)
+    rows = ranker.path_.outliers(ranker.selection_.knot)
+    found = win_proportions(pairs, y).pairs.tolist()
+    assert np.flatnonzero(rows).tolist() == [found.index([0, 3])]
+    assert ranker.scores_[0] > ranker.scores_[3]
+    assert not ranker.outlier_votes_[last].any()
+
+
 def test_select_shares_the_path(ordered):
     ranker = PairwiseRanker().fit(ordered.pairs, ordered.y)
     other = ranker.select(VoteShare(0.1))
@@ -374,6 +388,27 @@ def test_bootstrap_repeats_the_choice(graded):
     assert 0.5 < ratio < 2
 
 
+@pytest.mark.parametrize("kind", ["bayesian", "resample"])
+def test_bootstrap_of_workers_with_weights_is_that_of_repeated_votes(graded, kind):
+    """The draws are of workers, whatever the weights, but not of one without any."""
+    weight = np.random.default_rng(3).integers(0, 4, 400).astype(float)
+    weight[graded.worker == 19] = 0.0
+    rows = np.repeat(np.arange(400), weight.astype(int))
+    ranker = PairwiseRanker(selector=1.5)
+    weighted = ranker.fit(
+        graded.pairs, graded.y, worker=graded.worker, sample_weight=weight
+    ).bootstrap(6, random_state=0, kind=kind)
+    repeated = ranker.fit(
+        graded.pairs[rows], graded.y[rows], worker=graded.worker[rows]
+    ).bootstrap(6, random_state=0, kind=kind)
+    assert weighted.n_clusters == repeated.n_clusters == 19
+    assert np.ptp(weighted.scores, axis=0).max() > 0.01
+    np.testing.assert_allclose(weighted.scores, repeated.scores, atol=1e-8)
+    frequency = weighted.distrust_frequency[rows]
+    assert frequency.max() > 0
+    np.testing.assert_array_equal(frequency, repeated.distrust_frequency)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -410,6 +445,8 @@ def test_one_worker_has_scores_but_no_intervals(ordered):
     assert plain.score_cov_ is not None
     with pytest.raises(ValueError, match="one worker"):
         ranker.score_differences()
+    with pytest.raises(ValueError, match=r"^one worker .*leave workers out"):
+        ranker.bootstrap(2)
 
 
 def test_a_fit_that_fails_changes_nothing(ordered):

@@ -1674,7 +1674,7 @@ def test_bad_arguments_of_the_bootstrap():
         ({"n_boot": 1}, "n_boot=1"),
         ({"n_boot": 2.5}, "n_boot=2.5"),
         ({"kind": "jackknife"}, "kind='jackknife' is unknown"),
-        ({"clusters": np.zeros(6)}, "1 label"),
+        ({"clusters": np.zeros(6)}, "^one worker .*at least two.*leave workers out"),
         ({"components": [0, 0]}, r"components has shape \(2,\)"),
         ({"items": [0, 0]}, r"items has shape \(2,\)"),
         ({"items": [4, 5, 4]}, "items has a label more than once"),
@@ -1682,7 +1682,8 @@ def test_bad_arguments_of_the_bootstrap():
         ({"clusters": None, "weight": [1.0]}, "with sum 1"),
         ({"clusters": None, "weight": [-1.0, 4]}, "weight has shape .* at least 0"),
         ({"weight": np.ones(5)}, r"shape \(6,\).*weight has shape \(5,\)"),
-        ({"weight": np.arange(6) == 2}, "clusters has 1 label"),
+        ({"weight": np.arange(6) == 2}, "^one worker .label in clusters."),
+        ({"weight": np.zeros(6)}, "^no worker .*positive weight"),
         (
             {"clusters": None, "weight": [1.0, 2.5] * 3, "kind": "resample"},
             "weight contains 2.5; use kind='bayesian'",

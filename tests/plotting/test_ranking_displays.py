@@ -107,6 +107,22 @@ def test_scores_and_intervals_from_the_best_to_the_worst():
     assert display.ax_.get_title(loc="left") == ""
 
 
+@pytest.mark.parametrize("sizes", [[8], [9, 5]])
+def test_the_zero_line_is_beside_rows_only(sizes):
+    scores, low, high, component = some_scores(sizes)
+    display = RankingDisplay(scores, low, high, components=component).plot()
+    (lines,) = [c for c in display.ax_.collections if c.get_zorder() == 0.5]
+    segments = np.array(lines.get_segments())
+    assert not segments[:, :, 0].any()
+    first = [display.rows_[group[0]] for group in display.groups_]
+    last = [display.rows_[group[-1]] for group in display.groups_]
+    assert_array_equal(segments[:, 0, 1], first)
+    assert_array_equal(segments[:-1, 1, 1], last[:-1])
+    assert segments[-1, 1, 1] == display.ax_.get_ylim()[0]  # down to its tick
+    ranks = RankingDisplay(scores, kind="ranks").plot()
+    assert not [c for c in ranks.ax_.collections if c.get_zorder() == 0.5]
+
+
 def test_ranks_within_components_and_ties():
     scores = np.array([1.0, 0.0, 0.0, -1.0, 2.0, -2.0])
     component = np.array([0, 0, 0, 0, 7, 7])
