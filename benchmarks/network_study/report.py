@@ -2,9 +2,10 @@
 
 import platform
 from importlib.metadata import version
-from typing import NamedTuple
 
-__all__ = ["Target", "document", "plot", "targets"]
+from ..studies import Target
+
+__all__ = ["document", "plot", "targets"]
 
 PACKAGES = ("torch", "torch-pruning", "numpy")
 STYLES = {
@@ -23,15 +24,6 @@ LABELS = {
 }
 LEVELS = {"weight": "weights", "unit": "neurons"}
 SOURCES = {"mnist": "MNIST", "fashion": "Fashion-MNIST"}
-
-
-class Target(NamedTuple):
-    """Something to be reached."""
-
-    what: str
-    wanted: str
-    found: str
-    met: bool
 
 
 # -- targets -------------------------------------------------------------------------

@@ -2,14 +2,14 @@
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import norm
 
+from ..studies import Target
 from .study import BREAKDOWN, KNOWN, RATIO, SHARE
 
-__all__ = ["Target", "document", "plot", "targets"]
+__all__ = ["document", "plot", "targets"]
 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "statsmodels", "numba", "sparselbi")
 HARD = "hard, 3 S-scales"
@@ -21,15 +21,6 @@ COLORS = {
     "RANSAC": ("#d55e00", "v"),
     "HuberRegressor": ("#999999", "x"),
 }
-
-
-class Target(NamedTuple):
-    """Something to be reached."""
-
-    what: str
-    wanted: str
-    found: str
-    met: bool
 
 
 # -- targets -------------------------------------------------------------------------
@@ -287,6 +278,8 @@ def _coverage(tables, plan):
 
 def plot(tables, path):
     """Recovered along both curves."""
+    if "breakdown" not in tables:
+        return
     import matplotlib
 
     matplotlib.use("Agg")

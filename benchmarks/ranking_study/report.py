@@ -2,14 +2,14 @@
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from typing import NamedTuple
 
 import numpy as np
 
+from ..studies import Target
 from .coverage import FLIPS, N_WORKERS
 from .study import BINARY, N_CAREFUL, N_ITEMS, N_VOTES
 
-__all__ = ["Target", "document", "plot", "targets"]
+__all__ = ["document", "plot", "targets"]
 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "choix", "crowd-kit", "sparselbi")
 AUC = {0.05: 0.998, 0.2: 0.995, 0.4: 0.92}
@@ -27,15 +27,6 @@ COLORS = {
     "true scores": ("#000000", ""),
 }
 NAMES = {"order": "true order", "bradley_terry": "Bradley-Terry"}
-
-
-class Target(NamedTuple):
-    """Something to be reached."""
-
-    what: str
-    wanted: str
-    found: str
-    met: bool
 
 
 # -- targets -------------------------------------------------------------------------

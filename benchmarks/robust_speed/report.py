@@ -3,24 +3,8 @@
 import csv
 import os
 import statistics
-from typing import NamedTuple
 
-
-class Target(NamedTuple):
-    """Something to be reached."""
-
-    what: str
-    wanted: str
-    found: str
-    met: bool
-
-
-def spread(values, digits=2):
-    """Median and range."""
-    middle, low, high = statistics.median(values), min(values), max(values)
-    if low == high:
-        return f"{middle:.{digits}f}"
-    return f"{middle:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
+from ..studies import Target, spread
 
 
 def ratios(theirs, mine):
