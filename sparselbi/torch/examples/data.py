@@ -149,19 +149,19 @@ def _read_folder(
             f"{others}; they must be the same, one folder each."
         )
     splits = []
-    for part in parts.values():
+    for place in parts.values():
         images, labels = [], []
         for label, name in enumerate(classes):
-            for file in sorted((part / name).iterdir()):
+            for file in sorted((place / name).iterdir()):
                 if file.suffix.lower() in SUFFIXES:
                     images.append(_read_image(file, size))
                     labels.append(label)
         if not images:
-            raise ValueError(f"There are no images ({', '.join(SUFFIXES)}) in {part}.")
+            raise ValueError(f"There are no images ({', '.join(SUFFIXES)}) in {place}.")
         if len({image.shape for image in images}) > 1:
             shapes = sorted({image.shape for image in images})
             raise ValueError(
-                f"The images in {part} differ in shape: {shapes[:3]}. Give size=."
+                f"The images in {place} differ in shape: {shapes[:3]}. Give size=."
             )
         splits.append(Split(torch.from_numpy(np.stack(images)), torch.tensor(labels)))
     return splits[0], splits[1], classes

@@ -112,11 +112,11 @@ class Images(Dataset[tuple[Tensor, int]]):
         draw = random.Random(f"{self.seed} {epoch} {index}")
         with self.reader.open(file) as image:
             image = image.convert("RGB")
-            box = (
-                random_box(*image.size, draw)
-                if self.augment
-                else middle_box(*image.size)
-            )
+            width, height = image.size
+            if self.augment:
+                box = random_box(width, height, draw)
+            else:
+                box = middle_box(width, height)
             image = image.resize(
                 (self.size, self.size), box=box, resample=2, reducing_gap=2
             )
@@ -283,7 +283,7 @@ class Run:
     def cut(self) -> None:
         """Go to the second stage: the first process prunes, all read what is left."""
         args = self.args
-        if self.place.rank == 0:
+        if self.place.rank == 0 and self.recorder is not None:
             # If too few were selected, all of these are kept.
             enough = selected_share(self.optimizer) >= args.keep
             save_figures(args.output, self.recorder)  # looks at the present state too

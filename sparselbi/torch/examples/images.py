@@ -18,15 +18,16 @@ from __future__ import annotations
 import argparse
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from sparselbi.torch import DessiLBI, prune
-from sparselbi.torch.examples.data import ImageData, load_images
+from sparselbi.torch.examples.data import load_images
 from sparselbi.torch.examples.networks import ResNet, resnet, vgg_16
 from sparselbi.torch.examples.relative import relative_groups
 from sparselbi.torch.examples.results import results_table, save_results
@@ -60,10 +61,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     data = load_images(
         args.data, n_validation=args.n_validation, n_train=args.n_train, seed=args.seed
     )
-    parts = (part.to(args.device) for part in (data.train, data.validation, data.test))
-    data = ImageData(data.name, *parts, data.classes)
+    data = replace(
+        data,
+        train=data.train.to(args.device),
+        validation=data.validation.to(args.device),
+        test=data.test.to(args.device),
+    )
 
-    def network() -> nn.Module:
+    def network() -> Any:
         make = resnet if args.network == "resnet" else vgg_16
         size = {"depth": args.depth} if args.network == "resnet" else {}
         model = make(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -366,6 +367,7 @@ class GPT(nn.Module):
         # Small embeddings, and a sum over 2 n_blocks branches that starts at size one.
         for table in (self.tokens, self.positions):
             nn.init.normal_(table.weight, std=0.02)
+        block: Any
         for block in self.blocks:
             for layer in (block.attention.out, block.down):
                 with torch.no_grad():
@@ -391,6 +393,7 @@ class GPT(nn.Module):
         a neuron its row of ``up`` and its column of ``down``.
         """
         found: dict[tuple[str, ...], str] = {}
+        block: Any
         for k, block in enumerate(self.blocks):
             path, n = f"blocks.{k}", block.attention.n_heads
             heads = ("query", "key", "value", "out")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -97,9 +98,10 @@ def save_figures(folder: str | Path, recorder: PathRecorder) -> None:
 
     n = len(recorder.names)
     some = [recorder.names[k * n // min(n, PANELS)] for k in range(min(n, PANELS))]
-    for name, display in {
+    displays: dict[str, Any] = {
         "fractions": LayerFractionDisplay.from_recorder(recorder),
         "paths": LayerPathDisplay.from_recorder(recorder, some),
-    }.items():
+    }
+    for name, display in displays.items():
         display.figure_.savefig(Path(folder) / f"{name}.png", bbox_inches="tight")
         plt.close(display.figure_)

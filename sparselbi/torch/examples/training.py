@@ -267,7 +267,7 @@ def select_and_tune(
     """
     generator = torch.Generator().manual_seed(seed)
     optimizer = DessiLBI(groups, lr=lr, nu=nu, lam=lam, momentum=momentum)
-    common = {"generator": generator, "batch_size": batch_size}
+    common: dict[str, Any] = {"generator": generator, "batch_size": batch_size}
     common |= {"autocast": autocast, "augment": augment}
     recorder = select(
         model, optimizer, data, keep=keep, epochs=longest * epochs, **common
