@@ -105,7 +105,10 @@ def names_by_depth(recorder: Any) -> list[str]:
     names = list(recorder.names)
     if getattr(recorder, "model", None) is None:
         return names
-    depth = {name: k for k, (name, _) in enumerate(recorder.model.named_parameters())}
+    from ..torch._shards import unwrapped
+
+    params = unwrapped(recorder.model).named_parameters()
+    depth = {name: k for k, (name, _) in enumerate(params)}
     return sorted(names, key=lambda name: depth[name.split(" + ")[0]])
 
 

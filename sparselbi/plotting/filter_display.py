@@ -407,8 +407,10 @@ def _read(
 ) -> dict[str, Any]:
     """Weights, times, steps and norms of the filters of one tensor."""
     from ..torch._dynamics import current_duals
+    from ..torch._shards import unwrapped
     from ..torch.masks import named_sets
 
+    model = unwrapped(model)
     sets = named_sets(model, recorder.optimizer)
     known = [tensor for _, names in sets for tensor in names]
     if name not in known:

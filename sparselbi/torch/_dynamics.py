@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,6 +60,13 @@ def check_distinct(groups: Sequence[Mapping[str, Any]], new: Any) -> None:
         seen[id(param)] = name
 
 
+def make_plain(group: dict[str, Any]) -> None:
+    """Turn numpy's numbers into Python's: `torch.load` refuses those in checkpoints."""
+    for name, value in group.items():
+        if isinstance(value, np.generic):
+            group[name] = value.item()
+
+
 def check_options(group: Mapping[str, Any], index: int) -> None:
     """Raise unless the options of a param group make sense together."""
     if isinstance(group["lr"], Tensor):
@@ -103,10 +111,9 @@ def check_groups(group: Mapping[str, Any], index: int) -> None:
             f"groups={text!r} must be a string such as 'filter', or None for tensors "
             f"that are left dense."
         )
-    sets = group_sets(group, index)
-    for name, param in (
-        (n, p) for s in sets for n, p in zip(s.names, s.params, strict=True)
-    ):
+    if text is None:
+        return
+    for name, param in zip(names_of(group, index), group["params"], strict=True):
         if not param.is_floating_point():
             raise TypeError(
                 f"The tensor {name!r} has dtype {param.dtype}; only real floating "
@@ -120,6 +127,7 @@ def check_groups(group: Mapping[str, Any], index: int) -> None:
             )
         if param.numel() == 0:
             raise ValueError(f"The tensor {name!r} is empty: shape {param.shape}.")
+    group_sets(group, index)  # raises
 
 
 def refuse_sparse(group: Mapping[str, Any], index: int) -> None:
@@ -230,11 +238,17 @@ def put_back_duals(optimizer: torch.optim.Optimizer, saved: Mapping[str, Any]) -
 
 def path_time(optimizer: torch.optim.Optimizer) -> float:
     """The largest path time of the registered param groups."""
-    return max(
+    times = [
         group["path_time"]
         for group in optimizer.param_groups
-        if group.get("groups") is not None
-    )
+        if group.get("groups") is not None and "path_time" in group
+    ]
+    if not times:
+        raise RuntimeError(
+            f"The optimizer ({type(optimizer).__name__}) selects no groups now, so it "
+            f"has no path time: its coupling was removed."
+        )
+    return max(times)
 
 
 @torch.no_grad()
@@ -257,9 +271,14 @@ def predicted_selection(
         inner = (groups.norms(sums).double().square() - dual**2 - weights**2) / 2
         rest = limit**2 - dual**2
         root = (inner**2 + weights**2 * rest).clamp(min=0).sqrt()
-        wait = (rest / (inner + root))[~inside] * options["nu"]
+        wait = rest / (inner + root)
+        if groups.layouts[0].kind == "n:m":  # others of their block keep some out
+            wait[rest < 0] = math.inf
+        wait = wait[~inside] * options["nu"]
         soon = wait.min().item() if len(wait) else math.nan
         middle = wait.median().item() if len(wait) else math.nan
+        rate = clock_rate(options)
+        per_step = 1 / rate if rate else math.inf  # a schedule that begins or ends at 0
         rows.append(
             {
                 "name": groups.name,
@@ -268,8 +287,8 @@ def predicted_selection(
                 "n_selected": int(inside.sum()),
                 "first_time": options["path_time"] + soon,
                 "median_time": options["path_time"] + middle,
-                "first_step": options["n_steps"] + soon / clock_rate(options),
-                "median_step": options["n_steps"] + middle / clock_rate(options),
+                "first_step": options["n_steps"] + soon * per_step,
+                "median_step": options["n_steps"] + middle * per_step,
             }
         )
     return pd.DataFrame(rows)

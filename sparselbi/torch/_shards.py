@@ -141,10 +141,18 @@ def piece_of(whole: Tensor, like: Any) -> Tensor:
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside of DistributedDataParallel, whose names have no "module."."""
-    while isinstance(model, nn.parallel.DistributedDataParallel):
-        model = model.module
-    return model
+    """The model inside of DistributedDataParallel and torch.compile.
+
+    Its names have no "module." and "_orig_mod.".
+    """
+    dynamo = sys.modules.get("torch._dynamo")
+    while True:
+        if isinstance(model, nn.parallel.DistributedDataParallel):
+            model = model.module
+        elif dynamo is not None and isinstance(model, dynamo.OptimizedModule):
+            model = model._orig_mod
+        else:
+            return model
 
 
 def reshard(model: nn.Module) -> None:

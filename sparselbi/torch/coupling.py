@@ -14,6 +14,7 @@ from ._dynamics import (
     check_number,
     current_duals,
     is_unstable,
+    make_plain,
     new_dual,
     path_time,
     predicted_selection,
@@ -82,7 +83,9 @@ def couple(
     -----
     The duals are in ``optimizer.state[param]["dual"]`` and the options in
     ``optimizer.param_groups``, so ``optimizer.state_dict()`` holds everything: to
-    resume, build and couple as before, then ``load_state_dict``.
+    resume, build and couple as before, then ``load_state_dict``. The hooks belong to
+    this one optimizer: couple a copy of it (`copy.deepcopy`, pickle) too, and it goes
+    on from there.
 
     A closure is refused: an optimizer may call it more than once, and the coupling
     could not tell which weights its gradients belong to. Steps that a `GradScaler`
@@ -145,7 +148,11 @@ class Coupling:
             )
         if isinstance(optimizer, DessiLBI):
             raise TypeError("DessiLBI selects groups by itself and needs no couple().")
-        if any("path_time" in group for group in optimizer.param_groups):
+        # A copy (deepcopy, pickle) has duals and options but no hooks: it goes on.
+        if any(
+            isinstance(getattr(hook, "__self__", None), Coupling)
+            for hook in optimizer._optimizer_step_pre_hooks.values()
+        ):
             raise ValueError(
                 "The optimizer is coupled already: call remove() on its coupling first."
             )
@@ -154,6 +161,7 @@ class Coupling:
             for group in optimizer.param_groups
         ]
         for index, group in enumerate(filled):
+            make_plain(group)
             _check(group, index)
         if all(group["groups"] is None for group in filled):
             raise ValueError(
@@ -300,5 +308,6 @@ def _fill(group: dict[str, Any], options: dict[str, Any], index: int) -> None:
     if "path_time" in group:
         return
     full = {**options, "path_time": 0.0, "n_steps": 0, **group}
+    make_plain(full)
     _check(full, index)
     group.update(full)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ._coupled import checked_inputs
 from ._dynamics import current_duals
+from ._shards import unwrapped
 from ._widening import LAYERS, tied_layers, unit_dim, units_of
 from .coupling import Coupling
 from .groups import _last_layer
@@ -92,7 +93,7 @@ def widths_to_grow(
     {'0': 7}
     """
     return propose_widths(
-        model,
+        unwrapped(model),
         selected_fractions(model, source),
         threshold,
         factor,
@@ -112,7 +113,7 @@ def selected_fractions(model: nn.Module, source: Any) -> dict[str, float]:
             f"Expected an optimizer that selects groups, a Coupling or a PathRecorder, "
             f"got a {type(source).__name__}."
         )
-    fractions = {}
+    fractions, model = {}, unwrapped(model)
     for groups, names in named_sets(model, source):
         inside = groups.selected(current_duals(source, groups))
         masks = groups.masks(inside)

@@ -17,6 +17,7 @@ from ._coupled import checked_inputs
 from ._moving import ParameterChange
 from ._removal import largest_difference
 from ._saved import save_network, structure_of
+from ._shards import unwrapped
 from ._widening import (
     LAYERS,
     Plan,
@@ -91,7 +92,8 @@ def grow(
     Parameters
     ----------
     model : torch.nn.Module
-        Is left as it is; the result holds a copy.
+        Is left as it is; the result holds a copy, without the wrapper of
+        `torch.compile`.
     widths : dict of str to int
         Names of linear layers, convolutions or embeddings, and how many outputs each
         shall have. What is tied to them grows along: norms, the layers that read them,
@@ -149,6 +151,7 @@ def grow(
     24
     """
     check_model(model)
+    model = unwrapped(model)
     inputs = checked_inputs(example_inputs)
     _check_widths(model, widths)
     wide = copy.deepcopy(model)

@@ -16,6 +16,7 @@ from ._coupled import checked_inputs
 from ._moving import move_optimizer
 from ._report import aligned
 from ._saved import save_network, structure_of
+from ._shards import unwrapped
 from ._widening import units_of
 from .full_layers import check_count, propose_widths, selected_fractions
 from .growing import check_model, grow
@@ -244,7 +245,7 @@ def grow_while_better(
     check_model(model)
     inputs = checked_inputs(example_inputs)
     rule = (threshold, factor, at_least, layers, max_width)
-    network = copy.deepcopy(model)
+    network = copy.deepcopy(unwrapped(model))
     optimizer = make_optimizer(network)
     if not isinstance(optimizer, torch.optim.Optimizer):
         raise TypeError(

@@ -415,6 +415,13 @@ def group_sets(options: Mapping[str, Any], index: int = 0) -> list[GroupSet]:
             layouts.append(parse_layout(kinds[i if joined else 0], tuple(param.shape)))
         except ValueError as error:
             raise ValueError(f"tensor {name!r}: {error}.") from None
+        if not joined and kinds[0] in WORDS and param.ndim == 1:
+            raise ValueError(
+                f"tensor {name!r}: groups={kinds[0]!r} would select the numbers of a "
+                f"vector of shape {tuple(param.shape)} one by one, and let them decay "
+                f"before. Leave biases and norms dense, in a param group without "
+                f"groups, as groups_for(model) does; or write 'element'."
+            )
     if not joined:
         return [
             _set((param,), (layout,), (name,), options)

@@ -22,9 +22,17 @@ def named_sets(
 
     Raises
     ------
+    TypeError
+        If `optimizer` is none.
     ValueError
         If the optimizer selects no groups, or holds a tensor that is not in `model`.
     """
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        hint = ": give its .optimizer" if hasattr(optimizer, "optimizer") else ""
+        raise TypeError(
+            f"optimizer is a {type(optimizer).__name__}, expected a "
+            f"torch.optim.Optimizer that selects groups{hint}."
+        )
     sets = list(all_sets(optimizer))
     if not sets or "path_time" not in sets[0].options:
         raise ValueError(

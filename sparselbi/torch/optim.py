@@ -23,6 +23,7 @@ from ._dynamics import (
     check_shape,
     is_unstable,
     load_with_duals,
+    make_plain,
     new_dual,
     path_time,
     predicted_selection,
@@ -83,8 +84,9 @@ class DessiLBI(torch.optim.Optimizer):
         ``"row"`` (slices of dim 0), ``"channel"`` (slices of dim 1), ``"dim1"`` (slices
         of any dim), ``"dim0/8"`` (8 equal blocks of slices: heads), ``"dim0/3x8"`` (the
         same in 3 stacked parts: a fused q, k, v) or ``"2:4"`` (at most 2 of 4
-        consecutive inputs). Texts with commas, one per tensor of the param group, join
-        the groups of these tensors one to one. None leaves the tensors to plain SGD.
+        consecutive inputs). The words for units are not for vectors, unless joined with
+        a matrix. Texts with commas, one per tensor of the param group, join the groups
+        of these tensors one to one. None leaves the tensors to plain SGD.
     size_scaling : bool, default=False
         Multiply `lam` by the square root of the number of weights in a group, which
         makes the selection depend on their root mean square.
@@ -223,6 +225,7 @@ class DessiLBI(torch.optim.Optimizer):
         check_known(param_group, self.defaults)
         check_distinct(self.param_groups, param_group)
         super().add_param_group(param_group)
+        make_plain(self.param_groups[-1])
         try:
             check_options(self.param_groups[-1], len(self.param_groups) - 1)
         except (TypeError, ValueError):

@@ -17,6 +17,7 @@ from ._moving import ParameterChange, move_optimizer
 from ._removal import Removal, largest_difference, outputs_of, remove_units
 from ._report import LayerChange, PruneReport, latency, measure
 from ._saved import load_pruned, save_network, structure_of
+from ._shards import unwrapped
 
 __all__ = ["ParameterChange", "Pruned", "load_pruned", "move_optimizer", "prune"]
 
@@ -85,7 +86,8 @@ def prune(
     Parameters
     ----------
     model : torch.nn.Module
-        Is left as it is; the result holds a copy.
+        Is left as it is; the result holds a copy, without the wrapper of
+        DistributedDataParallel or `torch.compile`.
     masks : dict of str to bool Tensor, PathRecorder, or optimizer
         Masks by parameter name; or who knows them. Without `at` and `keep`, a recorder
         or an optimizer stands for the groups that are selected now.
@@ -170,6 +172,7 @@ def prune(
     if not isinstance(repeats, int) or repeats < 0:
         raise ValueError(f"repeats={repeats!r} must be an integer >= 0.")
     inputs = _inputs(example_inputs, physical)
+    model = unwrapped(model)
     masks = choose_masks(model, masks, at, keep, allow_empty, order)
     small = copy.deepcopy(model)
     mask_weights(small, masks)

@@ -27,7 +27,7 @@ WORDS = ("reinitialize", "keep")
 
 @contextmanager
 def hold_masks(
-    model: nn.Module, masks: Mapping[str, Tensor]
+    model: nn.Module, masks: Mapping[str, Tensor], *, allow_empty: bool = False
 ) -> Iterator[Mapping[str, Tensor]]:
     """Within the context, weights outside of the masks are zero and stay zero.
 
@@ -36,6 +36,8 @@ def hold_masks(
     model : torch.nn.Module
     masks : dict of str to bool Tensor
         True where a weight is trained.
+    allow_empty : bool, default=False
+        Whether nothing may be left of a tensor.
 
     Yields
     ------
@@ -45,7 +47,7 @@ def hold_masks(
     Raises
     ------
     ValueError
-        If a mask does not fit, or leaves nothing of a tensor.
+        If a mask does not fit, or leaves nothing of a tensor without `allow_empty`.
 
     Notes
     -----
@@ -66,7 +68,7 @@ def hold_masks(
     >>> model.weight[0, 1].item()
     0.0
     """
-    check_masks(model, masks)
+    check_masks(model, masks, allow_empty)
     with _held(model, masks):
         yield masks
 
@@ -189,8 +191,9 @@ def ticket(
     Parameters
     ----------
     model : torch.nn.Module or callable
-        The network, which is left as it is (a copy is trained); or a function without
-        arguments that returns a new one.
+        The network, which is left as it is (a copy is trained, without the wrapper of
+        DistributedDataParallel or `torch.compile`); or a function without arguments
+        that returns a new one.
     masks : dict of str to bool Tensor, PathRecorder, or optimizer
         As for `prune`, with `at` and `keep`.
     train : callable
@@ -257,13 +260,14 @@ def ticket(
             f"start={start!r} must be 'reinitialize', 'keep', or a state_dict to "
             f"rewind to."
         )
-    given = model if isinstance(model, nn.Module) else None
+    given = unwrapped(model) if isinstance(model, nn.Module) else None
     check_not_sharded(given)
     network = model() if given is None else copy.deepcopy(given)
     if not isinstance(network, nn.Module):
         raise TypeError(
             f"model() returned a {type(network).__name__}, expected a torch.nn.Module."
         )
+    network = unwrapped(network)
     masks = choose_masks(network, masks, at, keep, allow_empty, order)
     scores = {}
     if evaluate is not None and given is not None:

@@ -498,6 +498,7 @@ def collectives(rank, mesh):
         "rows": ["neuron"] * 3,
         "elements": ["element"] * 3,
         "heads": ["neuron", "dim0/2", "dim0/6"],
+        "heads cut apart": ["neuron", "dim0/3", "dim0/4"],
         "columns": ["channel", "tensor", "dim0/4"],
     }.items():
         groups = []
@@ -571,7 +572,7 @@ def refusals(rank, mesh):
     x = torch.ones(2, 1, 4, 4, dtype=torch.float64)
     found["prune"] = attempt(prune, model, masks, x)
     found["prune recorder"] = attempt(prune, model, PathRecorder(optimizer, model), x)
-    found["ticket"] = attempt(ticket, model, masks, lambda network: None)
+    found["ticket"] = attempt(ticket, model, masks, print, start="keep")
     return found
 
 

@@ -180,6 +180,8 @@ def test_remove_leaves_the_plain_optimizer():
     plain = torch.optim.AdamW(tensors(GROUPS["element"]))
     assert set(wrapped.param_groups[0]) == set(plain.param_groups[0])
     assert "dual" not in wrapped.state[params[0]]
+    with pytest.raises(RuntimeError, match="its coupling was removed"):
+        _ = coupling.path_time
     others = tensors(GROUPS["element"])
     others[0].data.copy_(params[0].data)
     twin = torch.optim.AdamW(others, **{"lr": BASE["lr"]})
@@ -187,6 +189,20 @@ def test_remove_leaves_the_plain_optimizer():
     train(wrapped, params, 2)
     train(twin, others, 2)
     assert torch.equal(params[0], others[0])
+
+
+def test_a_copy_is_coupled_again_and_goes_on():
+    params, wrapped, coupling = coupled("filter", torch.optim.AdamW)
+    train(wrapped, params, 3)
+    others, twin = copy.deepcopy((params, wrapped))  # has no hooks
+    again = couple(twin)
+    assert again.path_time == coupling.path_time
+    train(wrapped, params, 3, start=3)
+    train(twin, others, 3, start=3)
+    assert again.path_time == coupling.path_time == pytest.approx(6 * BASE["lr"])
+    assert torch.equal(params[0], others[0])
+    with pytest.raises(ValueError, match="coupled already"):
+        couple(twin)
 
 
 def test_closures_are_refused():

@@ -17,7 +17,7 @@ import pandas as pd  # noqa: E402
 from tests.torch import distributed_worker as worker  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 300  # for all that the two processes do; a hang ends earlier
+SECONDS = 600  # for all that they do; a process that waits in vain ends after 60
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,8 @@ def test_all_kinds_of_groups_equal_one_process(results, cut, options):
 
 def test_messages_of_a_step(results):
     # Groups that lie whole on a process need none; all the others share one.
-    expected = {"rows": 0, "elements": 0, "heads": 1, "columns": 1}
+    expected = {"rows": 0, "elements": 0, "heads": 0, "heads cut apart": 1}
+    expected["columns"] = 1
     assert [found["collectives"] for found in results] == [expected, expected]
 
 

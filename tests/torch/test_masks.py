@@ -13,6 +13,7 @@ from sparselbi.torch import (  # noqa: E402
     couple,
     group_masks,
     groups_for,
+    selected_share,
     sparse_weights,
 )
 from tests.torch.common import train  # noqa: E402
@@ -59,6 +60,7 @@ def test_masks_are_the_support_of_the_split_weights(level):
     flat = torch.cat([m.flatten() for m in masks.values()])
     assert flat.any()
     assert not flat.all()
+    assert selected_share(optimizer) == pytest.approx(flat.double().mean().item())
 
 
 def test_evaluates_with_the_masked_weights_and_restores_bit_by_bit():
@@ -132,11 +134,24 @@ def test_coupled_optimizers():
     adam = torch.optim.AdamW(groups_for(model, "weight"), lr=0.1)
     with pytest.raises(ValueError, match="does not select groups"):
         group_masks(model, torch.optim.SGD(model.parameters(), lr=0.1))
-    couple(adam, nu=2.0, lam=0.6)
+    coupling = couple(adam, nu=2.0, lam=0.6)
+    with pytest.raises(TypeError, match=r"is a Coupling, .*: give its .optimizer"):
+        group_masks(model, coupling)
     train(adam, list(model.parameters()), 30)
     masks = group_masks(model, adam)
     assert torch.equal(masks["weight"], adam.state[model.weight]["dual"].abs() > 0.6)
     assert 0 < masks["weight"].sum() < 20
+
+
+def test_names_are_those_without_the_wrapper_of_compile():
+    model, _ = trained(n_steps=0)
+    compiled = torch.compile(model, backend="eager")
+    optimizer = DessiLBI(groups_for(compiled), lr=0.1, nu=3.0, lam=0.8)
+    train(optimizer, list(model.parameters()), 20)
+    masks = group_masks(compiled, optimizer)
+    assert sorted(masks) == ["0.weight", "3.weight"]
+    with sparse_weights(compiled, optimizer, masks):
+        assert torch.equal(model[0].weight != 0, masks["0.weight"])
 
 
 def test_a_changed_model_is_noticed():

@@ -97,7 +97,7 @@ def test_fast_step_is_the_loop(name, options, block, monkeypatch):
 def test_batched_step_is_the_loop(options, monkeypatch):
     # What a GPU runs, on the CPU: several tensors of both kinds in one param group.
     monkeypatch.setattr(optim, "_blocked", optim._multi_tensor)
-    for text in ("neuron", "element"):
+    for text in ("dim0", "element"):
         runs = []
         for foreach in (False, True):
             params = tensors([(4, 3), (2, 3, 2), (5,)])
@@ -436,6 +436,26 @@ def test_path_time_is_the_largest_of_the_registered_groups():
 # ------------------------------------------------------------------------ reports
 
 
+def test_prediction_at_a_learning_rate_of_zero():
+    _, optimizer = make("filter")
+    before = optimizer.predicted_selection().iloc[0]
+    torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: k / 5)  # begins at 0
+    table = optimizer.predicted_selection().iloc[0]
+    assert table["first_time"] == before["first_time"]
+    assert np.isposinf(table["first_step"])
+    assert np.isposinf(table["median_step"])
+
+
+def test_prediction_for_weights_that_their_block_keeps_out():
+    params, optimizer = make("2:4", kappa=1e-12, lam=0.01)
+    train(optimizer, params, 200)  # all beyond the limit, half of each block in
+    dual = optimizer.state[params[0]]["dual"]
+    assert (dual.abs() > 0.01).all()
+    table = optimizer.predicted_selection().iloc[0]
+    assert table["n_selected"] == dual.numel() / 2
+    assert np.isposinf(table["first_time"])
+
+
 @pytest.mark.parametrize("name", ["element", "filter", "dim0/3x2,dim1/2"])
 @pytest.mark.parametrize("warm", [0, 7])
 def test_prediction_is_exact_for_weights_that_stand_still(name, warm):
@@ -587,6 +607,24 @@ def test_bad_tensors():
         DessiLBI([{"params": [first], "groups": "neuron", "lambda": 2.0}], lr=0.1)
     with pytest.raises(TypeError, match="required|lr"):
         DessiLBI([first], groups="element")
+    layer = torch.nn.Linear(4, 6)
+    with pytest.raises(ValueError, match=r"'bias': groups='neuron' .*groups_for"):
+        DessiLBI(layer.named_parameters(), lr=0.1, groups="neuron")
+    together = {"params": [layer.weight, layer.bias], "groups": "neuron,neuron"}
+    DessiLBI([together], lr=0.1)  # a neuron with its bias
+
+
+def test_numbers_of_numpy_are_saved_as_numbers():
+    rates = {"lr": np.float32(0.5), "nu": np.float64(2.0), "lam": np.int64(1)}
+    params, optimizer = make("element", **rates, nesterov=np.False_)
+    train(optimizer, params, 2)
+    file = io.BytesIO()
+    torch.save(optimizer.state_dict(), file)
+    file.seek(0)
+    optimizer.load_state_dict(torch.load(file, weights_only=True))
+    assert optimizer.path_time == 1.0
+    with pytest.raises(ValueError, match="nu=-1.0 must be"):
+        make("element", nu=np.float64(-1))
 
 
 def test_a_refused_param_group_is_not_added():

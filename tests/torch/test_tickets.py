@@ -314,3 +314,10 @@ def test_an_emptied_tensor_by_choice():
         model, mask, training(OPTIMIZERS["adamw"]), start="keep", allow_empty=True
     )
     assert not report.model[0].weight.any()
+    with (
+        pytest.raises(ValueError, match="set allow_empty=True"),
+        hold_masks(model, mask),
+    ):
+        pass
+    with hold_masks(model, mask, allow_empty=True):
+        assert not model[0].weight.any()
