@@ -1,17 +1,18 @@
 """``python -m benchmarks.network_study [--quick] [--part PART ...] [--output DIR]``.
 
-Four parts, each of which writes a table as soon as it is done; a second run with the
+Six parts, each of which writes a table as soon as it is done; a second run with the
 same ``--output`` takes up tables that are there (``--fresh``: none):
 
-- *choose*: settings of every method of the comparison, on validation data;
-- *comparison*: DessiLBI, magnitude pruning, proximal gradients and ADMM with the same
-  epochs, on MNIST and Fashion-MNIST, with the settings that *choose* found best;
+- *choose_weights*: settings of every method of the comparison, on validation data;
+- *weights*: DessiLBI, magnitude pruning, proximal gradients and ADMM with the same
+  epochs, on MNIST and Fashion-MNIST, with the settings that were best;
+- *choose_neurons*, *neurons*: the same for neurons in the place of single weights;
 - *search*: settings of the two LeNets, on validation data;
 - *lenets*: LeNet-300-100 and LeNet-5 beside their dense versions.
 
-Test data are used by *comparison* and *lenets* only, once for every network. Seeds run
-in ``--jobs`` processes of one thread. Writes `network_study.md` and `network_study.png`
-too. Exit status 1 if a target is missed (full runs).
+Test data are used by *weights*, *neurons* and *lenets* only, once for every network.
+Seeds run in ``--jobs`` processes of one thread. Writes `network_study.md` and
+`network_study.png` too. Exit status 1 if a target is missed (full runs).
 """
 
 import sys

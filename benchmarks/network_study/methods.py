@@ -66,16 +66,16 @@ class Question:
     def keep(self, scores, share):
         """Masks of the groups with the largest scores.
 
-        `scores` are one array per set of groups; those kept hold at most `share` of the
-        weights.
+        `scores` are one array per set of groups; what is kept holds at most `share` of
+        the weights: of all of them together at level "weight", of each set otherwise.
         """
-        order = np.argsort(-np.concatenate(scores), kind="stable")
-        size = np.concatenate([np.full(s.n_groups, s.size) for s in self.sets])
-        held = np.cumsum(size[order])
-        inside = np.zeros(len(order), dtype=bool)
-        inside[order[held <= share * size.sum() * (1 + 1e-9)]] = True
+        if self.level == "weight":
+            values, sizes = np.concatenate(scores), self.sizes
+            inside = _split(_largest(values, round(share * len(values))), sizes)
+        else:
+            inside = [_largest(part, round(share * len(part))) for part in scores]
         masks = {}
-        for groups, part in zip(self.sets, _split(inside, self.sizes), strict=True):
+        for groups, part in zip(self.sets, inside, strict=True):
             flags = groups.masks(torch.from_numpy(part))
             masks.update(zip(groups.names, flags, strict=True))
         return masks
@@ -91,6 +91,12 @@ class Question:
 
 def _named(groups):
     return zip(groups.names, groups.params, strict=True)
+
+
+def _largest(values, number):
+    inside = np.zeros(len(values), dtype=bool)
+    inside[np.argsort(-values, kind="stable")[:number]] = True
+    return inside
 
 
 def _split(values, sizes):
@@ -134,8 +140,8 @@ def dessilbi(question, epochs, *, lr, nu, lam, order="entry", anneal=False):
 def magnitude(question, epochs, *, lr, weight_decay=0.0):
     """A dense network, then `torch.nn.utils.prune`.
 
-    Single weights by their size over all layers; filters and neurons by their norm,
-    the same share of every layer.
+    Single weights by their size over all layers; neurons by their norm, the same share
+    of every layer.
     """
     question.dense(epochs, lr, weight_decay)
 

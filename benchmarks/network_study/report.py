@@ -3,7 +3,10 @@
 import platform
 from importlib.metadata import version
 
+import pandas as pd
+
 from ..studies import Target
+from .study import LEVELS
 
 __all__ = ["document", "plot", "targets"]
 
@@ -22,7 +25,6 @@ LABELS = {
     "proximal": "proximal gradient",
     "admm": "ADMM",
 }
-LEVELS = {"weight": "weights", "unit": "neurons"}
 SOURCES = {"mnist": "MNIST", "fashion": "Fashion-MNIST"}
 
 
@@ -35,9 +37,17 @@ def targets(tables):
     if "lenets" in tables:
         table = tables["lenets"]
         found += _lenet_targets(table)
-    if "comparison" in tables:
-        found += _comparison_targets(tables["comparison"])
+    compared = _together(tables, "{}")
+    if compared is not None:
+        found += _comparison_targets(compared)
     return found
+
+
+def _together(tables, name):
+    """The tables of both levels as one; None if there is none."""
+    parts = [name.format(level) for level in LEVELS.values()]
+    found = [tables[part] for part in parts if part in tables]
+    return pd.concat(found, ignore_index=True) if found else None
 
 
 def _lenet_targets(table):
@@ -128,10 +138,12 @@ def document(tables, found, plan, quick):
         lines.append("")
     if "lenets" in tables:
         lines += _lenets(tables["lenets"], plan)
-    if "comparison" in tables:
-        lines += _comparison(tables["comparison"], plan)
-    if "choose" in tables:
-        lines += _choices(tables["choose"])
+    compared = _together(tables, "{}")
+    if compared is not None:
+        lines += _comparison(compared, plan)
+    choices = _together(tables, "choose_{}")
+    if choices is not None:
+        lines += _choices(choices)
     if "search" in tables:
         lines += _search(tables["search"])
     return "\n".join(lines) + "\n"
@@ -181,11 +193,11 @@ def _comparison(table, plan):
         "",
         f"LeNet-300-100, {plan.epochs} epochs for every method: a first phase that "
         "decides what is kept, then tuning with the mask, the same for all. A ratio is "
-        "that of the weights in groups. For single weights, magnitude pruning is "
-        "`torch.nn.utils.prune.global_unstructured` and the group lasso the lasso; for "
-        "neurons it is `ln_structured`, the same share of each layer. All ratios of a "
-        "method come from one first phase, except for ADMM, which has to know the "
-        "ratio.",
+        "that of the weights in groups. Single weights are ranked over all layers "
+        "(magnitude pruning is `torch.nn.utils.prune.global_unstructured`, the group "
+        "lasso is the lasso), neurons within their layer, the same share of each (`ln_structured`). "
+        "All ratios of a method come from one first phase, except for ADMM, which has "
+        "to know the ratio.",
         "",
     ]
     dense = table[table["method"] == "dense"].groupby("source")["test"]
@@ -266,9 +278,9 @@ def plot(tables, path):
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    if "comparison" not in tables:
+    table = _together(tables, "{}")
+    if table is None:
         return
-    table = tables["comparison"]
     dense = table[table["method"] == "dense"].groupby("source")["test"].mean()
     panels = list(
         table[table["method"] != "dense"].groupby(["level", "source"], sort=False)
@@ -277,7 +289,8 @@ def plot(tables, path):
         1, len(panels), figsize=(3.4 * len(panels), 3.5), squeeze=False
     )
     for ax, ((level, source), rows) in zip(axes[0], panels, strict=True):
-        ax.axhline(dense[source], color=STYLES["dense"][0], ls=":", label="dense")
+        if source in dense:
+            ax.axhline(dense[source], color=STYLES["dense"][0], ls=":", label="dense")
         for k, (method, (color, marker)) in enumerate(STYLES.items()):
             mine = rows[rows["method"] == method].groupby("ratio")["test"]
             if not len(mine):

@@ -3,6 +3,7 @@
 import copy
 import time
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import NamedTuple
 
@@ -23,7 +24,9 @@ from sparselbi.torch.examples.training import (
 from . import methods
 from .methods import Question
 
-__all__ = ["FULL", "GRID", "PARTS", "QUICK"]
+__all__ = ["FULL", "GRID", "LEVELS", "PARTS", "QUICK"]
+
+LEVELS = {"weight": "weights", "unit": "neurons"}
 
 CHOOSING = 100  # seed, and split into training and validation, of the choices
 
@@ -48,7 +51,7 @@ FULL = Plan(
     n_train=None,
     sources=("mnist", "fashion"),
     ratios={"weight": (8, 32, 64), "unit": (4, 16)},
-    chosen={"weight": (16, 64), "unit": (4, 16)},
+    chosen={"weight": (16, 64), "unit": (16,)},
     epochs=15,
     epochs_300_100=30,
     epochs_5=14,
@@ -93,11 +96,21 @@ _WEIGHTS = {
     ],
 }
 _UNITS = {
-    **_WEIGHTS,
     "dessilbi": [
         {**_FIRST, "nu": 100, "lam": 0.05, "order": "dual"},
         {**_FIRST, "nu": 100, "lam": 0.05, "order": "entry"},
-        {**_FIRST, "nu": 200, "lam": 0.02, "order": "dual", "anneal": True},
+    ],
+    "magnitude": [
+        _FIRST,
+        {**_FIRST, "weight_decay": 5e-4},
+    ],
+    "proximal": [
+        {**_FIRST, "lam": 3e-5},
+        {**_FIRST, "lam": 1e-4},
+    ],
+    "admm": [
+        {**_FIRST, "rho": 3e-3},
+        {**_FIRST, "rho": 1e-2},
     ],
 }
 GRID = {"weight": _WEIGHTS, "unit": _UNITS}
@@ -204,24 +217,24 @@ def one_choice(name, settings, source, level, plan):
     return [row]
 
 
-def choose(plan, jobs, tables):
+def choose(level, plan, jobs, tables):
     """Every setting of every method of the comparison, on validation data."""
     tasks = [
         (one_choice, name, settings, source, level, plan)
-        for level, source in product(plan.ratios, plan.sources)
+        for source in plan.sources
         for name, grid in GRID[level].items()
         for settings in grid[: plan.n_settings]
     ]
     return over(tasks, jobs)
 
 
-def comparison(plan, jobs, tables):
+def comparison(level, plan, jobs, tables):
     """All methods with the settings that were best on validation data."""
-    found = tables["choose"].set_index(["source", "level", "method"])
+    found = tables[f"choose_{LEVELS[level]}"].set_index(["source", "method"])
     tasks = []
-    for level, source in product(plan.ratios, plan.sources):
+    for source in plan.sources:
         for name, grid in GRID[level].items():
-            rows = found.loc[[(source, level, name)]]
+            rows = found.loc[[(source, name)]]
             best = rows["settings"].iloc[rows["validation"].argmax()]
             settings = next(s for s in grid if repr(s) == best)
             tasks += [
@@ -229,8 +242,9 @@ def comparison(plan, jobs, tables):
                 for seed in plan.seeds
                 for ratios in [plan.ratios[level]]
             ]
-    for source, seed in product(plan.sources, plan.seeds):
-        tasks.append((one_dense, source, seed, plan))
+    if level == "weight":  # once for both levels
+        for source, seed in product(plan.sources, plan.seeds):
+            tasks.append((one_dense, source, seed, plan))
     return over(tasks, jobs)
 
 
@@ -339,8 +353,10 @@ def lenets(plan, jobs, tables):
 
 
 PARTS = {
-    "choose": choose,
-    "comparison": comparison,
+    "choose_weights": partial(choose, "weight"),
+    "weights": partial(comparison, "weight"),
+    "choose_neurons": partial(choose, "unit"),
+    "neurons": partial(comparison, "unit"),
     "search": search,
     "lenets": lenets,
 }
