@@ -195,8 +195,8 @@ def _comparison(table, plan):
         "decides what is kept, then tuning with the mask, the same for all. A ratio is "
         "that of the weights in groups. Single weights are ranked over all layers "
         "(magnitude pruning is `torch.nn.utils.prune.global_unstructured`, the group "
-        "lasso is the lasso), neurons within their layer, the same share of each (`ln_structured`). "
-        "All ratios of a method come from one first phase, except for ADMM, which has "
+        "lasso is the lasso), neurons within their layer, the same share of each "
+        "(`ln_structured`). All ratios of a method come from one first phase, except for ADMM, which has "
         "to know the ratio.",
         "",
     ]
