@@ -196,8 +196,8 @@ def _comparison(table, plan):
         "that of the weights in groups. Single weights are ranked over all layers "
         "(magnitude pruning is `torch.nn.utils.prune.global_unstructured`, the group "
         "lasso is the lasso), neurons within their layer, the same share of each "
-        "(`ln_structured`). All ratios of a method come from one first phase, except for ADMM, which has "
-        "to know the ratio.",
+        "(`ln_structured`). All ratios of a method come from one first phase, except "
+        "for ADMM, which has to know the ratio.",
         "",
     ]
     dense = table[table["method"] == "dense"].groupby("source")["test"]
