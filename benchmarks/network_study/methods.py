@@ -208,9 +208,9 @@ def admm(question, epochs, *, lr, rho, share):
 
     def split():
         masks = project()
-        return {n: (p.detach() + dual[n]) * masks[n] for n, p in params.items()}
+        return masks, {n: (p.detach() + dual[n]) * masks[n] for n, p in params.items()}
 
-    target = split()
+    masks, target = split()
 
     @torch.no_grad()
     def pull(*_):
@@ -220,7 +220,7 @@ def admm(question, epochs, *, lr, rho, share):
     optimizer.register_step_pre_hook(pull)
     for _ in range(epochs):
         question.epoch(optimizer)
-        target = split()
+        masks, target = split()
         for name, param in params.items():
             dual[name] += param.detach() - target[name]
-    return lambda _: project()
+    return lambda _: masks
