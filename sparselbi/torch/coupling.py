@@ -210,6 +210,9 @@ class Coupling:
 
     def predicted_selection(self) -> pd.DataFrame:
         """When groups will be selected; see `DessiLBI.predicted_selection`."""
+        for index, group in enumerate(self.optimizer.param_groups):
+            if self._handles:
+                _fill(group, self._options, index)
         return predicted_selection(self.optimizer, _clock_rate)
 
     # --------------------------------------------------------------------------- hooks

@@ -39,6 +39,12 @@ def named_sets(
             f"The optimizer ({type(optimizer).__name__}) does not select groups: use "
             f"DessiLBI, or call couple(optimizer, ...) before."
         )
+    late = [groups.name for groups in sets if "path_time" not in groups.options]
+    if late:
+        raise ValueError(
+            f"{', '.join(late[:5])}: added to the coupled optimizer after its last "
+            f"step, and coupled by the next one. Call this after that step."
+        )
     if model is None:
         return [(groups, groups.names) for groups in sets]
     model = unwrapped(model)

@@ -160,9 +160,22 @@ class PathRecorder:
     @torch.no_grad()
     def _look(self) -> None:
         step, time = self._now(), path_time(self.optimizer)
+        if self._steps and step < self._steps[-1]:
+            raise RuntimeError(
+                f"The optimizer is at step {step}, and the recorder has seen step "
+                f"{self._steps[-1]}: a state was loaded into the optimizer. Load the "
+                f"one of the recorder from then, too, or make a new recorder and "
+                f"remove() this one."
+            )
         if self._times and time <= self._times[-1]:
             return  # a learning rate of zero: nothing has moved
         sets = [groups for groups, _ in named_sets(self.model, self.optimizer)]
+        if len(sets) != len(self._sizes):
+            raise RuntimeError(
+                f"The optimizer had {len(self._sizes)} sets of groups when the "
+                f"recorder was made and has {len(sets)}: param groups were added. Make "
+                f"a new recorder, and remove() this one."
+            )
         for k, groups in enumerate(sets):
             if groups.n_groups != self._sizes[k]:
                 raise RuntimeError(

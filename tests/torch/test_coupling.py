@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from sparselbi.torch import DessiLBI, couple  # noqa: E402
+from sparselbi.torch import DessiLBI, couple, group_masks  # noqa: E402
 from tests.torch.common import (  # noqa: E402
     BASE,
     GROUPS,
@@ -102,16 +102,20 @@ def test_param_groups_carry_their_own_options():
         ],
         lr=0.01,
     )
-    couple(adam, lam=2.0, nu=5.0)
+    coupling = couple(adam, lam=2.0, nu=5.0)
     assert [g["lam"] for g in adam.param_groups] == [0.5, 2.0, 2.0]
     assert [g["nu"] for g in adam.param_groups] == [5.0, 7.0, 5.0]
     train(adam, params, 3)
     assert ["dual" in adam.state[p] for p in params] == [True, True, False]
     late = tensors([(2, 2)])
     adam.add_param_group({"params": late, "groups": "tensor"})
+    with pytest.raises(ValueError, match=r"\[3\].*added to the coupled optimizer"):
+        group_masks(None, adam)
     train(adam, params + late, 1)
     assert "dual" in adam.state[late[0]]
     assert adam.param_groups[3]["nu"] == 5.0
+    adam.add_param_group({"params": tensors([(2, 3)]), "groups": "element"})
+    assert list(coupling.predicted_selection()["n_groups"]) == [4, 10, 1, 6]
 
 
 def test_resume_is_bit_identical_and_keeps_float32_duals():

@@ -104,9 +104,11 @@ def test_batched_step_is_the_loop(options, monkeypatch):
             group = {"params": params, "groups": text}
             optimizer = DessiLBI([group], **{**BASE, **options}, foreach=foreach)
             train(optimizer, params[:2], 3)  # the last joins in later
-            train(optimizer, params, 9, start=3)
+            train(optimizer, params, 40, start=3)
             runs.append(arrays(params) + duals(optimizer, params))
-        same(runs[1], runs[0], rtol=1e-13, atol=1e-14)
+            inside = torch.cat([s.flatten() != 0 for s in splits(optimizer)])
+            assert inside.any()
+        same(runs[1], runs[0], rtol=1e-12, atol=1e-13)
 
 
 # What torch itself warns of when it loads its compiler.

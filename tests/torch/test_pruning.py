@@ -362,6 +362,13 @@ def test_other_dimensions_and_transposed_convolutions(dims):
         inputs,
         {"0.weight": (3, 2, *[2] * dims), "2.weight": (3, 3, *[2] * dims)},
     )
+    with torch.no_grad():
+        model[0].bias[1] = 1
+    # Outputs at the border see fewer inputs: another constant cannot become a bias.
+    shapes = {"0.weight": (4, 2, *[2] * dims), "2.weight": (4, 3, *[2] * dims)}
+    pruned = check(model, masks, inputs, shapes)
+    (note,) = {row.note for row in pruned.report.layers if row.zero}
+    assert note.startswith("its constant output meets zero padding")
 
 
 @removal

@@ -199,6 +199,18 @@ def test_checkpoints():
         single.load_state_dict(saved[2])
 
 
+def test_an_optimizer_that_was_set_back_is_noticed():
+    model, optimizer, recorder = setup(every=2)
+    states = copy.deepcopy((optimizer.state_dict(), recorder.state_dict()))
+    run(model, optimizer, 10)
+    optimizer.load_state_dict(states[0])
+    with pytest.raises(RuntimeError, match="at step 2, and the recorder has seen st"):
+        run(model, optimizer, 10)
+    recorder.load_state_dict(states[1])
+    run(model, optimizer, 2)
+    assert recorder.fractions()["step"].tolist() == [0, 4]
+
+
 def test_a_saved_state_does_not_move_on():
     model, optimizer, recorder = setup(every=1)
     run(model, optimizer, 5)
@@ -277,6 +289,13 @@ def test_bad_input():
     with pytest.raises(ValueError, match="not parameters of the model"):
         PathRecorder(optimizer, nn.Linear(2, 2))
     assert repr(recorder).startswith("PathRecorder(")
+    more = nn.Linear(2, 2, dtype=torch.float64)
+    model.add_module("more", more)
+    optimizer.add_param_group({"params": [("more", more.weight)], "groups": "row"})
+    with pytest.raises(
+        RuntimeError, match="had 2 sets .* and has 3: .* a new recorder"
+    ):
+        run(model, optimizer, 20)
 
 
 def test_a_recorded_path_is_saved_without_the_network(tmp_path):

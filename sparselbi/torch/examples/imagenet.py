@@ -340,6 +340,13 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     place = join_processes(args.device)
     args.output.mkdir(parents=True, exist_ok=True)
     classes, files = find_images(args.data / "train")
+    others, test_files = find_images(args.data / "val")
+    if others != classes:
+        apart = sorted({*classes} ^ {*others})
+        raise ValueError(
+            f"train and val in {args.data} must have the same classes; only one of "
+            f"them has {', '.join(apart[:5])}{', ...' if apart[5:] else ''}."
+        )
     random.Random(args.seed).shuffle(files)
     held = max(1, round(args.validation * len(files)))
 
@@ -386,7 +393,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
             run.save()
         if run.epoch == args.stop:
             return {}
-    test = loader(find_images(args.data / "val")[1], False)
+    test = loader(test_files, False)
     scores = {
         "validation": accuracy(run.model, validation, place),
         "test": accuracy(run.model, test, place),

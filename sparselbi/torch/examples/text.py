@@ -149,6 +149,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     dense = network()
     model = copy.deepcopy(dense)
     steps = args.epochs * (len(text.train) // (args.batch_size * args.context))
+    if not steps or len(text.test) <= args.context:
+        raise ValueError(
+            f"The text is too short: {len(text.train)} bytes to train on and "
+            f"{len(text.test)} to test. Take a longer one, or lower --batch-size "
+            f"({args.batch_size}) and --context ({args.context})."
+        )
     common: dict[str, Any] = {
         "context": args.context,
         "batch_size": args.batch_size,

@@ -51,6 +51,17 @@ def test_files_are_found(folder):
         find_images(folder / "train" / "left")
 
 
+def test_other_classes_in_val_are_noticed_before_training(folder, tmp_path):
+    root = tmp_path / "data"
+    root.mkdir()
+    (root / "train").symlink_to(folder / "train")
+    (root / "val").mkdir()
+    (root / "val" / "right").symlink_to(folder / "val" / "right")
+    command = [str(root), "--quick", "--device", "cpu", "--output", str(tmp_path)]
+    with pytest.raises(ValueError, match="only one of them has left"):
+        main(command)
+
+
 def test_boxes():
     assert middle_box(80, 160) == (5, 45, 75, 115)
     draw = random.Random(0)

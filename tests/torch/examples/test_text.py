@@ -29,6 +29,13 @@ def test_nothing_held_out_is_trained_on(tmp_path):
     assert [len(part) for part in own] == [5, 2, 2]
 
 
+def test_a_text_that_is_too_short(tmp_path):
+    file = tmp_path / "own.txt"
+    file.write_text("too short")
+    with pytest.raises(ValueError, match="9 bytes to train on and 0 to test"):
+        main(["--quick", "--device", "cpu", "--text", str(file)])
+
+
 def test_windows_are_shifted_by_one():
     data = torch.arange(100)
     found = list(windows(data, 8, 4, torch.Generator().manual_seed(0)))
