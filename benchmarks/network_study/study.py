@@ -131,11 +131,17 @@ SEARCH_300_100 = {
 }
 COMMON_5 = {"lr": 0.05, "nu": 50, "lam": {"": 1.0, "conv1": 1.1, "conv2": 1.1}}
 SEARCH_5 = {
-    version: [
-        {**COMMON_5, "keep": keep},
-        {**COMMON_5, "keep": keep, "lam": {"": 1.0, "conv1": 0.5}},
-    ]
-    for version, keep in (("larger", 0.13), ("smaller", 0.1))
+    "larger": [
+        {**COMMON_5, "keep": 0.13},
+        {**COMMON_5, "keep": 0.13, "lam": {"": 1.0, "conv1": 0.5}},
+    ],
+    "smaller": [
+        {**COMMON_5, "keep": 0.1},
+        {**COMMON_5, "keep": 0.1, "lam": {"": 1.0, "conv1": 0.5}},
+    ],
+    "faster": [
+        {**COMMON_5, "keep": 0.1, "lam": {"": 1.0, "conv1": 1.4, "conv2": 1.4}},
+    ],
 }
 
 
