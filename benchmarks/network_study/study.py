@@ -140,7 +140,7 @@ SEARCH_5 = {
         {**COMMON_5, "keep": 0.1, "lam": {"": 1.0, "conv1": 0.5}},
     ],
     "faster": [
-        {**COMMON_5, "keep": 0.1, "lam": {"": 1.0, "conv1": 1.4, "conv2": 1.4}},
+        {**COMMON_5, "keep": 0.1, "lam": {"": 1.0, "conv1": 1.0, "conv2": 1.4}},
     ],
 }
 
