@@ -170,8 +170,8 @@ def _lenets(table, plan):
         "weights, LeNet-5 filters and neurons, which are removed.",
         "",
         "| net | version | fewer parameters | fewer MACs | latency | test % | "
-        "validation % | epochs of selection | seconds | widths |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|---|",
+        "validation % | epochs of selection | widths |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---|",
     ]
     for (net, name), rows in table.groupby(["net", "version"], sort=False):
         cells = [f"LeNet-{net}", name, f"{rows['ratio'].mean():.1f}x"]
@@ -181,7 +181,6 @@ def _lenets(table, plan):
         cells += [_mean(rows["test"]), _mean(rows["validation"])]
         epochs = rows["selection epochs"].mean()
         cells.append("" if epochs != epochs else f"{epochs:.1f}")
-        cells.append(f"{rows['seconds'].mean():.0f}")
         widths = rows["widths"].dropna() if "widths" in rows else []
         cells.append(", ".join(sorted(set(widths))))
         lines.append(f"| {' | '.join(cells)} |")
@@ -213,7 +212,7 @@ def _comparison(table, plan):
         lines += [
             f"### {SOURCES[source]}, {LEVELS[level]}",
             "",
-            f"| method | {' | '.join(heads)} | seconds |",
+            f"| method | {' | '.join(heads)} | seeds |",
             f"|---|{'---:|' * (len(ratios) + 1)}",
         ]
         for method, name in LABELS.items():
@@ -221,8 +220,8 @@ def _comparison(table, plan):
             if mine.empty:
                 continue
             cells = [_mean(mine[mine["ratio"] == r]["test"]) for r in ratios]
-            seconds = mine.groupby("seed")["seconds"].sum().mean()
-            lines.append(f"| {name} | {' | '.join(cells)} | {seconds:.0f} |")
+            cells.append(str(mine["seed"].nunique()))
+            lines.append(f"| {name} | {' | '.join(cells)} |")
         lines.append("")
     return lines
 
