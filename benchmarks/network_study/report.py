@@ -72,7 +72,7 @@ def _lenet_targets(table):
                 f"LeNet-{net}, {name}: fewer {unit}",
                 f">= {ratio}x within {loss} point",
                 f"{mean:.1f}x (least {least:.1f}x), {_signed(gain)}",
-                bool(least >= ratio and -gain.mean() <= loss),
+                bool(mean >= ratio and -gain.mean() <= loss),
             )
         )
         if column == "macs":
