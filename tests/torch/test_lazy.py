@@ -1,5 +1,7 @@
 """The subpackage without torch, and what importing it loads."""
 
+import importlib
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -40,3 +42,16 @@ def test_all_names_can_be_loaded():
     pytest.importorskip("torch")
     for name in subpackage.__all__:
         assert getattr(subpackage, name).__name__ == name
+
+
+def test_examples_say_at_once_what_is_missing(monkeypatch):
+    monkeypatch.delitem(sys.modules, "sparselbi.torch.examples", raising=False)
+    monkeypatch.setitem(sys.modules, "torch_pruning", None)
+    real = importlib.util.find_spec
+
+    def without(name, package=None):
+        return None if name == "torch_pruning" else real(name, package)
+
+    monkeypatch.setattr(importlib.util, "find_spec", without)
+    with pytest.raises(ImportError, match=r"sparselbi\[pruning\]"):
+        importlib.import_module("sparselbi.torch.examples")
