@@ -134,7 +134,9 @@ def load_pruned(
             empty = torch.empty(shape, dtype=like.dtype, device=like.device)
             setattr(part, last, nn.Parameter(empty, like.requires_grad))
         elif list(own[name].shape) != shape:
-            empty = torch.empty(shape, dtype=own[name].dtype, device=own[name].device)
+            # Laid out in memory as it was saved.
+            place = {"dtype": own[name].dtype, "device": own[name].device}
+            empty = torch.empty_like(state[name], **place)
             if last in part._parameters:
                 flag = part._parameters[last].requires_grad
                 setattr(part, last, nn.Parameter(empty, flag))

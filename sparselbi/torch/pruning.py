@@ -189,6 +189,7 @@ def prune(
             skip=tuple(skip),
             allow_empty=allow_empty,
         )
+        _keep_formats(model, small)
     if inputs is not None:
         difference = largest_difference(masked, outputs_of(small, inputs))
     report = _report(model, small, inputs, repeats, removal.layers, difference)
@@ -203,6 +204,30 @@ def prune(
         for name, new in small.named_parameters()
     )
     return Pruned(small, masks, report, changes, removal.widths)
+
+
+FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+def _keep_formats(model: nn.Module, small: nn.Module) -> None:
+    """Weights of a model with channels last in memory have them last again.
+
+    Cutting makes them contiguous, and convolutions slower than they were.
+    """
+    old = dict(model.named_parameters())
+    for ndim, form in FORMATS.items():
+        last = {
+            name
+            for name, param in old.items()
+            if param.ndim == ndim and param.is_contiguous(memory_format=form)
+        }
+        # Those with one channel, or 1 x 1 kernels, are both and tell nothing.
+        if all(old[name].is_contiguous() for name in last):
+            continue
+        for name, param in small.named_parameters():
+            if name in last:
+                laid_out = torch.empty_like(param, memory_format=form)
+                param.data = laid_out.copy_(param.data)
 
 
 def _inputs(example: Any, physical: bool) -> tuple[Tensor, ...] | None:

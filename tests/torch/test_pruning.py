@@ -894,3 +894,23 @@ def test_optimizers_that_cannot_move():
     block = DessiLBI(groups_for(model, choose={"4.weight": "2:3"}), lr=0.1)
     with pytest.raises(ValueError, match="no longer fit '4.weight'"):
         move_optimizer(block, pruned)
+
+
+def test_channels_last_stay_last(tmp_path):
+    last = torch.channels_last
+
+    def network():
+        torch.manual_seed(0)
+        layers = nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 3), nn.Flatten()
+        return nn.Sequential(*layers).to(memory_format=last)
+
+    mask = (torch.arange(6) < 4)[:, None, None, None].expand(6, 3, 3, 3)
+    x = torch.randn(4, 3, 8, 8).contiguous(memory_format=last)
+    pruned = prune(network(), {"0.weight": mask}, x, constants="zero")
+    pruned.save(tmp_path)
+    for small in (pruned.model, load_pruned(network(), tmp_path)):
+        assert small[2].weight.shape == (4, 4, 3, 3)
+        for layer in (small[0], small[2]):
+            assert layer.weight.is_contiguous(memory_format=last)
+            assert not layer.weight.is_contiguous()
+        assert torch.equal(small(x), pruned.model(x))
