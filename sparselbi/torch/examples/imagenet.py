@@ -437,3 +437,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 if __name__ == "__main__":
     main()
+    if distributed.is_initialized():
+        # Together: a process that just ends aborts while its connections are open.
+        distributed.barrier()
+        distributed.destroy_process_group()
