@@ -200,6 +200,11 @@ def _comparison(table, plan):
         "for ADMM, which has to know the ratio.",
         "",
     ]
+    missing = [
+        name for level, name in LEVELS.items() if level not in set(table["level"])
+    ]
+    if missing:
+        lines += [f"**Not run: {', '.join(missing)}.**", ""]
     dense = table[table["method"] == "dense"].groupby("source")["test"]
     for source, values in dense:
         lines.append(f"Dense, {SOURCES[source]}: {_mean(values)}.")
